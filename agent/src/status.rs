@@ -1,0 +1,206 @@
+//! What the agent knows about itself: for `/status`, for the metrics, for the acknowledgement.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use weir_model::{Acknowledgement, AgentId, Digest, Generation, Refusal};
+
+/// Longest reason in characters that is told to others; the log has it whole.
+const REASON_CHARS_MAX: usize = 2_000;
+
+/// Shared by the tasks of an agent.
+#[derive(Debug)]
+pub(crate) struct Status {
+    started: Instant,
+    store_kind: &'static str,
+    prefix: String,
+    /// What is served, as the store is to hear it.
+    acknowledgement: watch::Sender<Acknowledgement>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// When the store last answered.
+    contact: Option<Instant>,
+    /// Why it has failed since.
+    loss: Option<String>,
+    /// What is wrong with what it holds.
+    content: Option<String>,
+    /// Whether the store has a manifest; `None`: it was not asked yet.
+    published: Option<bool>,
+    /// Why the last good snapshot could not be saved.
+    unsaved: Option<String>,
+}
+
+impl Status {
+    pub(crate) fn new(agent: AgentId, admin: String, store_kind: &'static str, prefix: String) -> Self {
+        Self {
+            started: Instant::now(),
+            store_kind,
+            prefix,
+            acknowledgement: watch::Sender::new(Acknowledgement {
+                agent,
+                admin: Some(admin),
+                generation: Generation::default(),
+                digest: None,
+                seen: Generation::default(),
+                refused: Vec::new(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_at_ms: unix_ms(),
+                at_ms: unix_ms(),
+            }),
+            known: Mutex::default(),
+        }
+    }
+
+    /// What is served now, with the time of now.
+    pub(crate) fn acknowledgement(&self) -> Acknowledgement {
+        let mut acknowledgement = self.acknowledgement.borrow().clone();
+        acknowledgement.at_ms = unix_ms();
+        acknowledgement
+    }
+
+    /// Wakes when there is something new to acknowledge.
+    pub(crate) fn changes(&self) -> watch::Receiver<Acknowledgement> {
+        self.acknowledgement.subscribe()
+    }
+
+    /// A snapshot is served, but for the gateways that were refused.
+    pub(crate) fn serves(&self, generation: Generation, digest: Digest, refused: &[Refusal]) {
+        self.acknowledgement.send_if_modified(|now| {
+            let seen = now.seen.max(generation);
+            let refused: Vec<Refusal> = refused.iter().map(shortened).collect();
+            let same = now.generation == generation
+                && now.digest == Some(digest)
+                && now.seen == seen
+                && now.refused == refused;
+            (now.generation, now.digest, now.seen, now.refused) = (generation, Some(digest), seen, refused);
+            !same
+        });
+    }
+
+    /// A whole document was refused; what was served before is served on.
+    pub(crate) fn refuses(&self, seen: Option<Generation>, reason: &str) {
+        let refusal = shortened(&Refusal {
+            gateway: String::new(),
+            reason: reason.to_owned(),
+        });
+        self.acknowledgement.send_if_modified(|now| {
+            let seen = now.seen.max(seen.unwrap_or_default());
+            let same = now.seen == seen && now.refused == [refusal.clone()];
+            (now.seen, now.refused) = (seen, vec![refusal]);
+            !same
+        });
+    }
+
+    /// The store has answered.
+    pub(crate) fn contact(&self) {
+        let mut known = self.lock();
+        known.contact = Some(Instant::now());
+        known.loss = None;
+    }
+
+    /// The store has failed.
+    pub(crate) fn lost(&self, problem: String) {
+        self.lock().loss = Some(problem);
+    }
+
+    /// What the store holds is wrong, though it answers; or no longer.
+    pub(crate) fn content(&self, problem: Option<String>) {
+        self.lock().content = problem;
+    }
+
+    /// Whether the store has a manifest. True if that is news.
+    pub(crate) fn published(&self, published: bool) -> bool {
+        self.lock().published.replace(published) != Some(published)
+    }
+
+    pub(crate) fn saved(&self, outcome: Result<(), String>) {
+        self.lock().unsaved = outcome.err();
+    }
+
+    /// How long the store has been silent; zero as long as it answers.
+    pub(crate) fn stale(&self) -> Duration {
+        let known = self.lock();
+        match known.contact {
+            Some(_) if known.loss.is_none() => Duration::ZERO,
+            contact => contact.unwrap_or(self.started).elapsed(),
+        }
+    }
+
+    /// For `/status`.
+    pub(crate) fn show(&self) -> Value {
+        let stale_ms = u64::try_from(self.stale().as_millis()).unwrap_or(u64::MAX);
+        let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.acknowledgement();
+        let known = self.lock();
+        json!({
+            "id": now.agent,
+            "version": now.version,
+            "admin": now.admin,
+            "store": self.store_kind,
+            "prefix": self.prefix,
+            "published": known.published,
+            "problem": known.loss.as_ref().or(known.content.as_ref()),
+            "stale_ms": stale_ms,
+            "generation": now.generation,
+            "digest": now.digest,
+            "seen": now.seen,
+            "refused": now.refused,
+            "last_good_problem": known.unsaved,
+            "uptime_ms": uptime_ms,
+        })
+    }
+
+    /// The agent's own part of the metrics, as Prometheus text.
+    pub(crate) fn metrics(&self) -> String {
+        let now = self.acknowledgement();
+        let unsaved = u8::from(self.lock().unsaved.is_some());
+        let figures = [
+            (
+                "weir_store_stale_seconds",
+                "Time since the store last answered; 0 while it answers.",
+                format!("{:.3}", self.stale().as_secs_f64()),
+            ),
+            (
+                "weir_agent_generation_seen",
+                "Newest generation seen in the store; above the one served while a document is refused.",
+                now.seen.to_string(),
+            ),
+            (
+                "weir_agent_refused",
+                "Refusals of the newest document: gateways, or the document as a whole.",
+                now.refused.len().to_string(),
+            ),
+            (
+                "weir_agent_last_good_unsaved",
+                "1 if the snapshot served could not be saved to disk.",
+                unsaved.to_string(),
+            ),
+        ];
+        figures
+            .map(|(name, help, value)| format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"))
+            .concat()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shortened(refusal: &Refusal) -> Refusal {
+    Refusal {
+        gateway: refusal.gateway.chars().take(REASON_CHARS_MAX).collect(),
+        reason: refusal.reason.chars().take(REASON_CHARS_MAX).collect(),
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,154 @@
+//! The program as it is run.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_weir-agent");
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Ends the process that it holds, whatever the test does.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    fn ended(&mut self) -> std::process::ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_clear();
+    command
+}
+
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn check(path: &Path) -> (Option<i32>, String) {
+    let output = program().arg("check").arg(path).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn a_file_is_served_until_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateways.yaml");
+    std::fs::write(&path, "gateways: {}\n").unwrap();
+    let child = program()
+        .args([
+            "run",
+            "--admin",
+            "127.0.0.1:0",
+            "--workers",
+            "1",
+            "--drain",
+            "5",
+            "--data",
+        ])
+        .arg(folder.path().join("data"))
+        .env("WEIR_STORE", format!("file:{}", path.display()))
+        .env("WEIR_LOG_FORMAT", "json")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut process = Process(child);
+    let mut log = BufReader::new(process.0.stderr.take().unwrap()).lines();
+    let admin: SocketAddr = log
+        .find_map(|line| {
+            let entry: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            entry["fields"]["admin"]
+                .as_str()
+                .map(|admin| admin.parse().unwrap())
+        })
+        .expect("the log tells where the admin listener is");
+    // A full pipe would stop the program.
+    let draining = std::thread::spawn(move || log.map_while(Result::ok).collect::<Vec<_>>());
+    let answer = get(admin, "/status").unwrap();
+    assert!(answer.contains("\"store\":\"file\""), "{answer}");
+    process.signal(Signal::HUP);
+    assert!(get(admin, "/health").is_some(), "SIGHUP does not end it");
+    process.signal(Signal::TERM);
+    assert!(process.ended().success());
+    assert!(get(admin, "/health").is_none());
+    let log = draining.join().unwrap();
+    assert!(log.iter().any(|line| line.contains("SIGHUP")), "{log:?}");
+    assert!(log.last().unwrap().contains("the agent has ended"), "{log:?}");
+}
+
+#[test]
+fn check_tells_every_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateways.yaml");
+    std::fs::write(&path, "gateways: {shop: {prot: 1, sticky: x, routes: {}}}\n").unwrap();
+    let (code, text) = check(&path);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("prot") && text.contains("sticky"), "{text}");
+    std::fs::write(&path, "gateways: {shop: {port: 80, routes: {}}}\n").unwrap();
+    let (code, text) = check(&path);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.ends_with("a sound document with 1 gateway\n"), "{text}");
+    assert_eq!(check(&folder.path().join("none")).0, Some(1));
+}
+
+#[test]
+fn the_example_is_sound() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/edge/gateways.yaml");
+    let (code, text) = check(Path::new(example));
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn vamps_variables_lead_to_a_clear_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program()
+        .args(["run", "--data"])
+        .arg(folder.path())
+        .env("VAMP_KEY_VALUE_STORE_TYPE", "consul")
+        .env("VAMP_KEY_VALUE_STORE_CONNECTION", "consul:8500")
+        .env(
+            "VAMP_KEY_VALUE_STORE_PATH",
+            "/vamp/vamp/gateways/haproxy/1.7/configuration",
+        )
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("no store for `consul`"), "{text}");
+}

@@ -1,0 +1,98 @@
+//! The kinds of artifacts, singular or plural.
+
+use std::{fmt, str::FromStr};
+
+/// A kind of artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Breeds,
+    Blueprints,
+    Slas,
+    Scales,
+    Escalations,
+    Routes,
+    Conditions,
+    Rewrites,
+    Workflows,
+    Gateways,
+    Deployments,
+    Templates,
+}
+
+/// Every kind: plural (the path), singular.
+const ALL: [(Kind, &str, &str); 12] = [
+    (Kind::Breeds, "breeds", "breed"),
+    (Kind::Blueprints, "blueprints", "blueprint"),
+    (Kind::Slas, "slas", "sla"),
+    (Kind::Scales, "scales", "scale"),
+    (Kind::Escalations, "escalations", "escalation"),
+    (Kind::Routes, "routes", "route"),
+    (Kind::Conditions, "conditions", "condition"),
+    (Kind::Rewrites, "rewrites", "rewrite"),
+    (Kind::Workflows, "workflows", "workflow"),
+    (Kind::Gateways, "gateways", "gateway"),
+    (Kind::Deployments, "deployments", "deployment"),
+    (Kind::Templates, "templates", "template"),
+];
+
+impl Kind {
+    fn names(self) -> (&'static str, &'static str) {
+        ALL.iter()
+            .find(|(kind, ..)| *kind == self)
+            .map_or(("", ""), |(_, plural, singular)| (plural, singular))
+    }
+
+    /// As in paths.
+    pub(crate) fn plural(self) -> &'static str {
+        self.names().0
+    }
+
+    /// As in sentences.
+    pub(crate) fn singular(self) -> &'static str {
+        self.names().1
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.plural())
+    }
+}
+
+/// Also takes the older word `filter` for a condition (Vamp's command line, §1).
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let word = text.to_ascii_lowercase();
+        let word = match word.as_str() {
+            "filter" | "filters" => "conditions",
+            word => word,
+        };
+        ALL.iter()
+            .find(|(_, plural, singular)| word == *plural || word == *singular)
+            .map(|(kind, ..)| *kind)
+            .ok_or_else(|| {
+                let known: Vec<&str> = ALL.iter().map(|(_, plural, _)| *plural).collect();
+                format!(
+                    "there is no kind `{text}`; the kinds are {} (singular or plural)",
+                    known.join(", ")
+                )
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn singular_and_plural_are_the_same() {
+        assert_eq!("gateway".parse(), Ok(Kind::Gateways));
+        assert_eq!("Gateways".parse(), Ok(Kind::Gateways));
+        assert_eq!("sla".parse(), Ok(Kind::Slas));
+        assert_eq!("filter".parse(), Ok(Kind::Conditions));
+        assert!("gate".parse::<Kind>().is_err());
+        assert_eq!(Kind::Slas.singular(), "sla");
+    }
+}

@@ -1,0 +1,97 @@
+//! The verbs, a module each.
+
+pub(crate) mod agents;
+pub(crate) mod apply;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod condition;
+pub(crate) mod delete;
+pub(crate) mod deploy;
+pub(crate) mod describe;
+pub(crate) mod events;
+pub(crate) mod get;
+pub(crate) mod info;
+pub(crate) mod route;
+pub(crate) mod scale;
+pub(crate) mod top;
+pub(crate) mod undeploy;
+pub(crate) mod up;
+pub(crate) mod weight;
+
+use std::future::Future;
+
+use crate::{
+    args::{Cli, Command},
+    client::Client,
+    demo,
+    failure::Failure,
+    output::Output,
+};
+
+/// What verbs that talk to control need.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// Control.
+    pub(crate) client: Client,
+    /// Where answers go.
+    pub(crate) output: Output,
+}
+
+/// Does what was typed.
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    let output = Output::new(&cli.global);
+    match cli.command {
+        Command::Up(up) => return wide(up::run(up, cli.global, output)),
+        Command::Demo(demo) => return wide(demo::run(demo, cli.global, output)),
+        Command::DemoService(service) => return narrow(demo::service::run(service)),
+        Command::Check(check) => return check::run(&check, output),
+        Command::Completions(completions) => return completions::run(&completions, output),
+        _ => {}
+    }
+    let context = Context {
+        client: Client::new(&cli.global)?,
+        output,
+    };
+    narrow(async move {
+        match cli.command {
+            Command::Apply(apply) => apply::run(&context, &apply).await,
+            Command::Get(get) => get::run(&context, &get).await,
+            Command::Describe(describe) => describe::run(&context, &describe).await,
+            Command::Delete(delete) => delete::run(&context, &delete).await,
+            Command::Deploy(deploy) => deploy::run(&context, &deploy).await,
+            Command::Undeploy(undeploy) => undeploy::run(&context, &undeploy).await,
+            Command::Scale(scale) => scale::run(&context, &scale).await,
+            Command::Weight(weight) => weight::run(&context, &weight).await,
+            Command::Condition(condition) => condition::run(&context, &condition).await,
+            Command::Top(top) => top::run(&context, &top).await,
+            Command::Events(events) => events::run(&context, &events).await,
+            Command::Agents => agents::run(&context).await,
+            Command::Info => info::run(&context).await,
+            Command::Check(_)
+            | Command::Completions(_)
+            | Command::Up(_)
+            | Command::Demo(_)
+            | Command::DemoService(_) => Ok(()),
+        }
+    })
+}
+
+/// Runs on this thread.
+fn narrow(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(Box::pin(future))
+}
+
+/// Runs on several threads, for the verbs that are servers.
+fn wide(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(Box::pin(future));
+    // Whatever still runs was asked to end long ago.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}

@@ -1,0 +1,478 @@
+//! The artifacts as checked values. Field names are Vamp's (spec of the artifacts §2 to §12).
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+use weir_model::{Condition, ConditionStrength, Protocol, Sticky, Weight};
+
+/// One artifact of any kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Artifact {
+    /// What can be run.
+    Breed(Breed),
+    /// What should run together.
+    Blueprint(Blueprint),
+    /// How much of it.
+    Scale(NamedScale),
+    /// Which requests.
+    Condition(NamedCondition),
+    /// Where traffic enters and how it is split.
+    Gateway(Gateway),
+    /// What runs.
+    Deployment(Deployment),
+}
+
+/// The kinds of artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `breeds`
+    Breed,
+    /// `blueprints`
+    Blueprint,
+    /// `scales`
+    Scale,
+    /// `conditions`
+    Condition,
+    /// `gateways`
+    Gateway,
+    /// `deployments`
+    Deployment,
+}
+
+impl Kind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 6] = [
+        Self::Breed,
+        Self::Blueprint,
+        Self::Scale,
+        Self::Condition,
+        Self::Gateway,
+        Self::Deployment,
+    ];
+
+    /// `breed`, as documents say it.
+    pub const fn singular(self) -> &'static str {
+        match self {
+            Self::Breed => "breed",
+            Self::Blueprint => "blueprint",
+            Self::Scale => "scale",
+            Self::Condition => "condition",
+            Self::Gateway => "gateway",
+            Self::Deployment => "deployment",
+        }
+    }
+
+    /// `breeds`, as the paths of the API say it.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Breed => "breeds",
+            Self::Blueprint => "blueprints",
+            Self::Scale => "scales",
+            Self::Condition => "conditions",
+            Self::Gateway => "gateways",
+            Self::Deployment => "deployments",
+        }
+    }
+
+    /// The kind of a path of the API; `None` for words that are not a kind, or not one yet (`slas`,
+    /// `escalations`, `routes`, `rewrites`, `workflows`, `templates`).
+    pub fn from_plural(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.plural() == word)
+    }
+
+    /// The kind of a document's `kind`, singular or plural.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.singular() == word || kind.plural() == word)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.singular())
+    }
+}
+
+impl Artifact {
+    /// What it is.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Breed(_) => Kind::Breed,
+            Self::Blueprint(_) => Kind::Blueprint,
+            Self::Scale(_) => Kind::Scale,
+            Self::Condition(_) => Kind::Condition,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::Deployment(_) => Kind::Deployment,
+        }
+    }
+
+    /// Its name, unique within its kind.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Breed(breed) => &breed.name,
+            Self::Blueprint(blueprint) => &blueprint.name,
+            Self::Scale(scale) => &scale.name,
+            Self::Condition(condition) => &condition.name,
+            Self::Gateway(gateway) => &gateway.name,
+            Self::Deployment(deployment) => &deployment.name,
+        }
+    }
+}
+
+/// Free content that is kept and returned.
+pub type Metadata = Map<String, Value>;
+
+/// A thing that is either named or given in place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OrReference<T> {
+    /// By name; looked up when it is deployed.
+    Reference(String),
+    /// In place.
+    Inline(T),
+}
+
+/// What can be run: an image, a command, a script, with the traits that others may refer to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Breed {
+    /// Unique among breeds.
+    pub name: String,
+    /// Free content.
+    pub metadata: Metadata,
+    /// What is run.
+    pub deployable: Deployable,
+    /// Port name to number and protocol.
+    pub ports: IndexMap<String, PortValue>,
+    /// Variables; a value of `None` must be given before deploying.
+    pub environment_variables: IndexMap<String, EnvironmentVariable>,
+    /// Values that dependents may refer to.
+    pub constants: IndexMap<String, String>,
+    /// Driver arguments, in order.
+    pub arguments: Vec<(String, String)>,
+    /// Alias to breed; a reference that ends in `*` matches by prefix.
+    pub dependencies: IndexMap<String, OrReference<Box<Breed>>>,
+    /// `None`: not given (differs from an empty list when levels are merged).
+    pub health_checks: Option<Vec<HealthCheck>>,
+}
+
+/// What a breed runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Deployable {
+    /// `container/docker`, `command`, ...; `None`: the configured default.
+    pub kind: Option<String>,
+    /// Image name, command line, ...
+    pub definition: String,
+}
+
+/// A port as written: `8080`, `8080/http`, `8080/tcp`, or text with references.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortValue {
+    /// As written, with `/http` added to a bare number.
+    pub text: String,
+    /// 0: not assigned (the driver chooses).
+    pub number: u16,
+    /// http unless `/tcp` is written.
+    pub protocol: Protocol,
+}
+
+/// A variable of a breed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvironmentVariable {
+    /// Name inside the container, if it differs (`CACHE_URL[CACHE]`).
+    pub alias: Option<String>,
+    /// Value, possibly with references.
+    pub value: Option<String>,
+}
+
+/// How much a service gets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Processors; two decimals.
+    pub cpu: f64,
+    /// Megabytes.
+    pub memory_mb: f64,
+    /// Instances, 0 or more.
+    pub instances: u32,
+}
+
+/// A scale that is stored on its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedScale {
+    /// Unique among scales.
+    pub name: String,
+    /// Free content.
+    pub metadata: Metadata,
+    /// The values.
+    pub scale: Scale,
+}
+
+/// A condition that is stored on its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedCondition {
+    /// Unique among conditions.
+    pub name: String,
+    /// Free content.
+    pub metadata: Metadata,
+    /// The expression.
+    pub condition: Condition,
+}
+
+/// A check by requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Default `/`.
+    pub path: String,
+    /// A port's *name*.
+    pub port: String,
+    /// Seconds before the first check.
+    pub initial_delay_s: u64,
+    /// Seconds that an answer may take.
+    pub timeout_s: u64,
+    /// Seconds between checks.
+    pub interval_s: u64,
+    /// Failures in a row that make it unhealthy.
+    pub failures: u32,
+    /// `HTTP` (default) or `TCP`; others are kept for drivers.
+    pub protocol: String,
+}
+
+/// What should run together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Blueprint {
+    /// Unique among blueprints.
+    pub name: String,
+    /// Free content.
+    pub metadata: Metadata,
+    /// External gateways, in order; their routes are `cluster/port`.
+    pub gateways: Vec<Gateway>,
+    /// Clusters by name, in order.
+    pub clusters: IndexMap<String, Cluster>,
+    /// `cluster.NAME` to value.
+    pub environment_variables: IndexMap<String, Option<String>>,
+    /// Driver to anything.
+    pub dialects: Map<String, Value>,
+}
+
+/// Services that do the same for others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cluster {
+    /// Free content.
+    pub metadata: Metadata,
+    /// In order.
+    pub services: Vec<Service>,
+    /// Internal gateways by port name; the anonymous form stands under the only port, or
+    /// [`Cluster::ANONYMOUS`] while the breeds are references.
+    pub gateways: IndexMap<String, Gateway>,
+    /// Container network.
+    pub network: Option<String>,
+    /// As written (the next language issue reads it).
+    pub sla: Option<Value>,
+    /// Driver to anything.
+    pub dialects: Map<String, Value>,
+    /// `None`: not given.
+    pub health_checks: Option<Vec<HealthCheck>>,
+}
+
+impl Cluster {
+    /// Key of the internal gateway that names no port, while the ports are not known.
+    pub const ANONYMOUS: &'static str = "_";
+}
+
+/// One breed, at one scale, in a cluster. Its identity is the breed's name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// What is run.
+    pub breed: OrReference<Breed>,
+    /// Values for the breed's variables.
+    pub environment_variables: IndexMap<String, Option<String>>,
+    /// `None`: the configured default.
+    pub scale: Option<OrReference<Scale>>,
+    /// Driver arguments, in order.
+    pub arguments: Vec<(String, String)>,
+    /// `None`: not given.
+    pub health_checks: Option<Vec<HealthCheck>>,
+    /// Container network.
+    pub network: Option<String>,
+    /// Driver to anything.
+    pub dialects: Map<String, Value>,
+    /// What runs of it; `None` outside deployments.
+    pub runtime: Option<ServiceRuntime>,
+}
+
+impl Service {
+    /// The breed's name, which is the service's identity.
+    pub fn name(&self) -> &str {
+        match &self.breed {
+            OrReference::Reference(name) => name,
+            OrReference::Inline(breed) => &breed.name,
+        }
+    }
+}
+
+/// Runtime part of a deployment's service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceRuntime {
+    /// What is wanted and how far it is.
+    pub status: ServiceStatus,
+    /// What runs.
+    pub instances: Vec<ServiceInstance>,
+    /// Dependency alias to cluster.
+    pub dependencies: IndexMap<String, String>,
+    /// Counts by state.
+    pub health: Health,
+}
+
+/// What is wanted of a service and how far it is (spec of the core behaviour §2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceStatus {
+    /// What is wanted.
+    pub intention: Intention,
+    /// Milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// How far it is.
+    pub phase: Phase,
+    /// Milliseconds since the Unix epoch.
+    pub phase_since_ms: u64,
+    /// Why it is there: text of a failure, or what it waits for.
+    pub notification: Option<String>,
+}
+
+/// What is wanted of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intention {
+    /// Run it.
+    Deployment,
+    /// Take it away.
+    Undeployment,
+}
+
+/// How far a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Wanted, nothing done yet.
+    Initiated,
+    /// Under way.
+    Updating,
+    /// As wanted.
+    Done,
+    /// Given up until somebody changes it.
+    Failed,
+}
+
+/// One running instance of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceInstance {
+    /// Unique, never reused.
+    pub name: String,
+    /// Where it is reached.
+    pub host: String,
+    /// Port name to number.
+    pub ports: IndexMap<String, u16>,
+    /// Whether it is ready for traffic.
+    pub deployed: bool,
+    /// Free content of the driver.
+    pub metadata: Metadata,
+}
+
+/// How many instances are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Asked for, not running yet.
+    pub staged: u32,
+    /// Running.
+    pub running: u32,
+    /// Running and healthy.
+    pub healthy: u32,
+    /// Running and not healthy.
+    pub unhealthy: u32,
+}
+
+/// Where traffic enters and how it is split. Also the body of a blueprint's and a cluster's gateways,
+/// where the name is empty and `metadata`, `service` and `deployed` are neither printed nor read; nor is the
+/// `port` inside a cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gateway {
+    /// One to four segments; exactly three is an internal gateway.
+    pub name: String,
+    /// Free content.
+    pub metadata: Metadata,
+    /// `None` or number 0: assigned from the range.
+    pub port: Option<PortValue>,
+    /// Address at which services reach it; set by the core.
+    pub service: Option<GatewayService>,
+    /// Affinity.
+    pub sticky: Sticky,
+    /// Host names.
+    pub virtual_hosts: Vec<String>,
+    /// In order; keyed by path: `gateway`, `deployment/port`, `deployment/cluster/port`,
+    /// `deployment/cluster/service/port`, `[host:port]`, or a short form inside a blueprint.
+    pub routes: IndexMap<String, OrReference<Route>>,
+    /// Whether the core publishes it.
+    pub deployed: bool,
+}
+
+/// Address at which services reach a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayService {
+    /// Host.
+    pub host: String,
+    /// Port.
+    pub port: PortValue,
+}
+
+/// One of a gateway's ways.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Route {
+    /// `None`: not given; the rest of 100 % is shared by such routes.
+    pub weight: Option<Weight>,
+    /// Which requests it wants.
+    pub condition: Option<OrReference<Condition>>,
+    /// `None`: not given.
+    pub condition_strength: Option<ConditionStrength>,
+    /// References to rewrites, or rules in place, as written.
+    pub rewrites: Vec<Rewrite>,
+    /// `default` if not given.
+    pub balance: Option<String>,
+    /// Output only: where it leads.
+    pub targets: Vec<RouteTarget>,
+}
+
+/// A path rewrite of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rewrite {
+    /// A stored rewrite.
+    Reference(String),
+    /// `NEW if CONDITION`.
+    Path(String),
+}
+
+/// Where a route leads at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTarget {
+    /// Instance name or `host:port`.
+    pub name: String,
+    /// `None`: the gateway's own address.
+    pub host: Option<String>,
+    /// Port.
+    pub port: u16,
+}
+
+/// What runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Deployment {
+    /// Unique among deployments.
+    pub name: String,
+    /// Free content.
+    pub metadata: Metadata,
+    /// Clusters by name. Their services have a runtime, breeds and scales are in place.
+    pub clusters: IndexMap<String, Cluster>,
+    /// `cluster.port` to value.
+    pub ports: IndexMap<String, String>,
+    /// `cluster.NAME` to value.
+    pub environment_variables: IndexMap<String, Option<String>>,
+    /// Cluster to host.
+    pub hosts: IndexMap<String, String>,
+    /// Driver to anything.
+    pub dialects: Map<String, Value>,
+}

@@ -1,0 +1,162 @@
+//! Artifacts to trees and text, keys in Vamp's order (spec of the artifacts, §2 to §12).
+//!
+//! **Invariants.** What is written reads back to the same artifact, but for what only output has: a route's
+//! `targets`, `lookup_name`, `internal`.
+
+mod blueprint;
+mod deployment;
+mod gateway;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use serde_json::{Map, Value, json};
+
+pub use self::yaml::yaml;
+use crate::{
+    Artifact, Breed, HealthCheck, NamedCondition, NamedScale, OrReference, Scale,
+    units::{memory_text, seconds_text},
+};
+
+/// An artifact as Vamp prints it.
+pub fn value(artifact: &Artifact) -> Value {
+    Value::Object(match artifact {
+        Artifact::Breed(breed) => self::breed(breed),
+        Artifact::Blueprint(blueprint) => blueprint::blueprint(blueprint),
+        Artifact::Scale(scale) => named_scale(scale),
+        Artifact::Condition(condition) => self::condition(condition),
+        Artifact::Gateway(gateway) => gateway::gateway(gateway),
+        Artifact::Deployment(deployment) => deployment::deployment(deployment),
+    })
+}
+
+/// A scale in place, as a service's scale is answered.
+pub fn scale(scale: &OrReference<Scale>) -> Value {
+    match scale {
+        OrReference::Reference(name) => reference(name),
+        OrReference::Inline(scale) => Value::Object(scale_fields(scale)),
+    }
+}
+
+/// Keys in the order in which they are put.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(key.to_owned(), value.into());
+        self
+    }
+
+    fn put_some(self, key: &str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.put(key, value),
+            None => self,
+        }
+    }
+
+    fn head(self, name: &str, kind: &str, metadata: &Map<String, Value>) -> Self {
+        self.put("name", name)
+            .put("kind", kind)
+            .put("metadata", metadata.clone())
+    }
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "reference": name })
+}
+
+fn map<'a, K: AsRef<str> + 'a, V: 'a>(
+    entries: impl IntoIterator<Item = (&'a K, &'a V)>,
+    value: impl Fn(&V) -> Value,
+) -> Value {
+    Value::Object(
+        entries
+            .into_iter()
+            .map(|(key, item)| (key.as_ref().to_owned(), value(item)))
+            .collect(),
+    )
+}
+
+fn variables<'a>(entries: impl IntoIterator<Item = (&'a String, &'a Option<String>)>) -> Value {
+    map(entries, |value| value.clone().into())
+}
+
+fn arguments(arguments: &[(String, String)]) -> Value {
+    arguments
+        .iter()
+        .map(|(key, value)| json!({ key: value }))
+        .collect()
+}
+
+fn breed(breed: &Breed) -> Map<String, Value> {
+    let deployable = Fields::default()
+        .put_some("type", breed.deployable.kind.clone())
+        .put("definition", breed.deployable.definition.clone());
+    let variables = breed.environment_variables.iter().map(|(name, variable)| {
+        let key = match &variable.alias {
+            Some(alias) => format!("{name}[{alias}]"),
+            None => name.clone(),
+        };
+        (key, variable.value.clone().into())
+    });
+    let dependency = |dependency: &OrReference<Box<Breed>>| match dependency {
+        OrReference::Reference(name) => Value::String(name.clone()),
+        OrReference::Inline(breed) => Value::Object(self::breed(breed)),
+    };
+    Fields::default()
+        .head(&breed.name, "breed", &breed.metadata)
+        .put("deployable", deployable.0)
+        .put("ports", map(&breed.ports, |port| port.text.clone().into()))
+        .put("environment_variables", variables.collect::<Map<_, _>>())
+        .put("constants", map(&breed.constants, |value| value.clone().into()))
+        .put("arguments", arguments(&breed.arguments))
+        .put("dependencies", map(&breed.dependencies, dependency))
+        .put_some("health_checks", breed.health_checks.as_deref().map(health_checks))
+        .0
+}
+
+fn health_checks(checks: &[HealthCheck]) -> Value {
+    checks
+        .iter()
+        .map(|check| {
+            Fields::default()
+                .put("path", check.path.clone())
+                .put("port", check.port.clone())
+                .put("initial_delay", seconds_text(check.initial_delay_s))
+                .put("timeout", seconds_text(check.timeout_s))
+                .put("interval", seconds_text(check.interval_s))
+                .put("failures", check.failures)
+                .put("protocol", check.protocol.clone())
+                .0
+        })
+        .collect()
+}
+
+fn named_scale(scale: &NamedScale) -> Map<String, Value> {
+    let mut fields = Fields::default().head(&scale.name, "scale", &scale.metadata);
+    fields.0.extend(scale_fields(&scale.scale));
+    fields.0
+}
+
+fn scale_fields(scale: &Scale) -> Map<String, Value> {
+    // Whole numbers print without a fraction, as JavaScript prints them.
+    const EXACT_MAX: f64 = 9e15;
+    let cpu = match scale.cpu.fract() == 0.0 && scale.cpu.abs() < EXACT_MAX {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+        true => json!(scale.cpu as i64),
+        false => json!(scale.cpu),
+    };
+    Fields::default()
+        .put("cpu", cpu)
+        .put("memory", memory_text(scale.memory_mb))
+        .put("instances", scale.instances)
+        .0
+}
+
+fn condition(condition: &NamedCondition) -> Map<String, Value> {
+    Fields::default()
+        .head(&condition.name, "condition", &condition.metadata)
+        .put("condition", condition.condition.source())
+        .0
+}

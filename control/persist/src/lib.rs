@@ -1,0 +1,22 @@
+//! Where artifacts and events are kept.
+//!
+//! **Job.** The trait [`Persistence`] and its backends: SQLite and memory; the conformance suite that every
+//! backend passes (feature `conformance`).
+//!
+//! **Invariants.** A commit is atomic and durable when it returns: all of its writes and events, or none.
+//! Every write has the next revision of its artifact. Events are append-only.
+//!
+//! **Absent.** No knowledge of what an artifact means: bodies are JSON.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod event;
+pub mod memory;
+mod persistence;
+pub mod sqlite;
+
+pub use event::expand_tags;
+pub use persistence::{
+    Aggregate, AggregateKind, Event, EventDraft, EventQuery, HISTORY_MAX, Page, PersistError, Persistence,
+    Stored, Write,
+};

@@ -1,0 +1,307 @@
+//! Publishes what gateways are to serve.
+//!
+//! **Job.** On each signal: load, lower, seal, compare with what is published, publish by compare-and-set.
+//! It is a task of its own, so that a changed weight does not wait behind a slow driver.
+//!
+//! **Invariants.** An equal digest is not published again. Each generation is above the published one and
+//! above all that agents acknowledge (an agent never goes back). A gateway that cannot be served is left out
+//! and said, once per change. While the store is away the newest state is tried again with a growing wait.
+//!
+//! **Absent.** No decision about instances; see [`crate::reconcile`].
+
+mod history;
+mod status;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use weir_artifact::{Artifact, Gateway};
+use weir_model::{Generation, Snapshot, SnapshotProblem};
+use weir_persist::{EventDraft, PersistError};
+use weir_plan::LoweringProblem;
+use weir_store::{
+    Revision,
+    protocol::{self, ProtocolError},
+};
+
+use crate::{
+    reconcile::{load::Loader, settings},
+    state::{State, now_ms},
+};
+
+pub(crate) use status::Publication;
+
+/// Without a signal the store is looked at this often: it may have been wiped.
+const REFRESH: Duration = Duration::from_secs(5);
+/// First wait after a failure; doubles up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// Longest wait after a failure.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// What went wrong with a publication.
+#[derive(Debug, Error)]
+enum PublishError {
+    #[error("what is stored could not be loaded")]
+    Load(#[source] PersistError),
+    #[error("the store did not take the snapshot")]
+    Store(#[source] ProtocolError),
+    #[error("an event could not be stored")]
+    Event(#[source] PersistError),
+}
+
+/// Publishes until it is told to stop.
+pub(crate) async fn run(state: Arc<State>, stop: CancellationToken) {
+    let mut publisher = Publisher::new(&state);
+    let mut signal = state.wake.listen();
+    let mut retry = RETRY_MIN;
+    loop {
+        let wait = match publisher.cycle().await {
+            Ok(()) => {
+                retry = RETRY_MIN;
+                state.traffic.publication.set_error(None);
+                REFRESH
+            }
+            Err(error) => {
+                let error = crate::reconcile::chain(&error);
+                if state.traffic.publication.set_error(Some(error.clone())) {
+                    tracing::warn!(
+                        error,
+                        "the gateways' snapshot could not be published; trying again"
+                    );
+                }
+                let wait = retry;
+                retry = (retry * 2).min(RETRY_MAX);
+                wait
+            }
+        };
+        let failed = wait != REFRESH;
+        let until = Instant::now() + wait;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // After a failure the wait holds also against signals: they do not bring the store back.
+            () = signal.woken(), if !failed => {}
+            () = sleep_until(until) => {}
+        }
+    }
+}
+
+struct Publisher<'a> {
+    state: &'a State,
+    loader: Loader,
+    /// Where the manifest is, when it is known to hold what `history` has as its newest.
+    place: Option<Revision>,
+    adopted: bool,
+    said: BTreeSet<(String, String)>,
+    /// Published gateways by name, for the events.
+    gateways: BTreeMap<String, Gateway>,
+}
+
+impl<'a> Publisher<'a> {
+    fn new(state: &'a State) -> Self {
+        Self {
+            state,
+            loader: Loader::default(),
+            place: None,
+            adopted: false,
+            said: BTreeSet::new(),
+            gateways: BTreeMap::new(),
+        }
+    }
+
+    async fn cycle(&mut self) -> Result<(), PublishError> {
+        let publication = &self.state.traffic.publication;
+        // The number is drawn under the lock: a cycle with a higher number has seen every commit before.
+        let guard = self.state.write_lock.lock().await;
+        let cycle = publication.begin();
+        let world = self
+            .loader
+            .routing(self.state)
+            .await
+            .map_err(PublishError::Load)?;
+        drop(guard);
+        let lowered = weir_plan::lower(&world.gateways, &world.deployments, &settings(self.state));
+        let (snapshot, refused) =
+            Snapshot::sound_part(&*self.state.config.namespace, Generation(0), lowered.gateways);
+        self.say(&lowered.problems, &refused).await?;
+        self.publish(snapshot, &world.gateways).await?;
+        publication.complete(cycle);
+        Ok(())
+    }
+
+    /// Publishes if that is something new, or if the store has lost it.
+    async fn publish(&mut self, snapshot: Snapshot, gateways: &[Gateway]) -> Result<(), PublishError> {
+        let (store, prefix) = (&*self.state.store, self.state.config.prefix.as_str());
+        let publication = &self.state.traffic.publication;
+        if !self.adopted {
+            self.adopt().await?;
+        }
+        let published = match protocol::manifest(store, prefix).await {
+            Ok(published) => published,
+            // It is replaced: nobody can read it.
+            Err(error) if error.is_content() => {
+                tracing::warn!(%error, "the published manifest cannot be read and is replaced");
+                let entry = store.get(&protocol::manifest_key(prefix)).await;
+                let entry = entry.map_err(|error| PublishError::Store(error.into()))?;
+                return self
+                    .write(snapshot, None, entry.map(|entry| entry.revision), gateways)
+                    .await;
+            }
+            Err(error) => return Err(PublishError::Store(error)),
+        };
+        let place = published.as_ref().map(|(_, revision)| *revision);
+        if let Some((manifest, _)) = &published
+            && manifest.digest == snapshot.digest()
+        {
+            publication.remember(&snapshot.with_generation(manifest.generation), now_ms());
+            self.place = place;
+            return self.announce(gateways).await;
+        }
+        let generation = published.map(|(manifest, _)| manifest.generation);
+        self.write(snapshot, generation, place, gateways).await
+    }
+
+    async fn write(
+        &mut self,
+        snapshot: Snapshot,
+        published: Option<Generation>,
+        place: Option<Revision>,
+        gateways: &[Gateway],
+    ) -> Result<(), PublishError> {
+        let (store, prefix) = (&*self.state.store, self.state.config.prefix.as_str());
+        let publication = &self.state.traffic.publication;
+        let agents = protocol::agents(store, prefix)
+            .await
+            .map_err(PublishError::Store)?;
+        let taken = agents
+            .iter()
+            .flat_map(|agent| [agent.generation, agent.seen])
+            .chain(published)
+            .max()
+            .unwrap_or_default();
+        let generation = publication.next_generation(taken, snapshot.digest());
+        let snapshot = snapshot.with_generation(generation);
+        // Before it is written: from the first moment an agent may serve it, it is known what it holds.
+        publication.offer(&snapshot);
+        match protocol::publish(store, prefix, &snapshot, place).await {
+            Ok(revision) => {
+                self.place = Some(revision);
+                publication.remember(&snapshot, now_ms());
+                tracing::info!(
+                    generation = %snapshot.generation(),
+                    gateways = snapshot.gateways().len(),
+                    "published the gateways' snapshot"
+                );
+                self.announce(gateways).await
+            }
+            Err(error) => Err(PublishError::Store(error)),
+        }
+    }
+
+    /// After a start: what is published already is known, so that it is not said to be new.
+    async fn adopt(&mut self) -> Result<(), PublishError> {
+        let (store, prefix) = (&*self.state.store, self.state.config.prefix.as_str());
+        let published = match protocol::read(store, prefix).await {
+            Ok(published) => published,
+            Err(error) if error.is_content() => None,
+            Err(error) => return Err(PublishError::Store(error)),
+        };
+        let reading = published.and_then(|published| weir_model::wire::v1::read(&published.bytes).ok());
+        if let Some(reading) = reading {
+            self.state
+                .traffic
+                .publication
+                .remember(&reading.snapshot, now_ms());
+            for gateway in reading.snapshot.gateways() {
+                self.gateways.insert(gateway.name.to_string(), Gateway::default());
+            }
+        }
+        self.adopted = true;
+        Ok(())
+    }
+
+    /// Events for gateways that came or went with the published snapshot.
+    async fn announce(&mut self, gateways: &[Gateway]) -> Result<(), PublishError> {
+        let names = self.state.traffic.publication.gateways();
+        let event = |gateway: &Gateway, name: &str, what: &str| EventDraft {
+            tags: vec![format!("gateways:{name}"), what.to_owned()],
+            value: weir_artifact::write::value(&Artifact::Gateway(gateway.clone())),
+            timestamp_ms: now_ms(),
+            kind: "event".to_owned(),
+        };
+        let mut events = Vec::new();
+        for (name, gateway) in &self.gateways {
+            if !names.contains(name) {
+                let mut gateway = gateway.clone();
+                gateway.name.clone_from(name);
+                events.push(event(&gateway, name, "undeployed"));
+            }
+        }
+        let mut now = BTreeMap::new();
+        for gateway in gateways.iter().filter(|gateway| names.contains(&gateway.name)) {
+            let mut gateway = gateway.clone();
+            gateway.deployed = true;
+            if !self.gateways.contains_key(&gateway.name) {
+                events.push(event(&gateway, &gateway.name, "deployed"));
+            }
+            now.insert(gateway.name.clone(), gateway);
+        }
+        if !events.is_empty() {
+            self.state
+                .commit(Vec::new(), events)
+                .await
+                .map_err(PublishError::Event)?;
+        }
+        self.gateways = now;
+        Ok(())
+    }
+
+    /// Says each problem when it appears, not while it stays.
+    async fn say(
+        &mut self,
+        problems: &[LoweringProblem],
+        refused: &[SnapshotProblem],
+    ) -> Result<(), PublishError> {
+        let lowering = problems
+            .iter()
+            .map(|problem| (problem.gateway.clone(), problem.message.clone()));
+        let sealing = refused.iter().map(|problem| {
+            let text = format!("the gateway is not published: {}", problem.kind);
+            (problem.gateway.to_string(), text)
+        });
+        let now: BTreeSet<(String, String)> = lowering.chain(sealing).collect();
+        let events: Vec<EventDraft> = now
+            .difference(&self.said)
+            .map(|(gateway, message)| {
+                tracing::warn!(gateway, message, "a gateway cannot be served as written");
+                EventDraft {
+                    tags: vec![
+                        "info".to_owned(),
+                        "gateway_publisher:ERROR".to_owned(),
+                        format!("gateways:{gateway}"),
+                    ],
+                    value: message.as_str().into(),
+                    timestamp_ms: now_ms(),
+                    kind: "event".to_owned(),
+                }
+            })
+            .collect();
+        if !events.is_empty() {
+            self.state
+                .commit(Vec::new(), events)
+                .await
+                .map_err(PublishError::Event)?;
+        }
+        self.state.traffic.publication.set_problems(now.clone());
+        self.said = now;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! What is the case: instances as the driver shows them, and which of them agents may still use.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use weir_driver::{InstanceHealth, InstanceState, InstanceStatus};
+use weir_persist::PersistError;
+use weir_plan::{Held, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey, ServiceRecord, Stage};
+use weir_store::protocol;
+
+use super::{
+    calls::{Calls, UnderWay},
+    chain, trouble,
+};
+use crate::state::State;
+
+/// Longest answer of the driver.
+const DRIVER_MAX: Duration = Duration::from_secs(15);
+/// Longest answer of the store.
+const STORE_MAX: Duration = Duration::from_secs(2);
+/// Lines of an instance's output that are shown when it ended and the driver gave no reason.
+const LOG_LINES: usize = 5;
+/// Prefix of the labels of instances.
+const LABELS: &str = "io.vamp";
+
+/// Whether an instance is one of a deployment (and not of a workflow).
+pub(super) fn is_of_deployment(labels: &BTreeMap<String, String>) -> bool {
+    labels.contains_key(&format!("{LABELS}.deployment"))
+}
+
+/// What was seen, before it is known what is wanted.
+#[derive(Debug)]
+pub(super) struct Seen {
+    under_way: UnderWay,
+    instances: BTreeMap<String, SeenInstance>,
+    held: Held,
+}
+
+/// Looks at driver and agents.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    /// Last trouble with the driver, so that it is said once.
+    trouble: Option<String>,
+    /// For each leaving instance: the number of the publisher's newest cycle when that was first known
+    /// after it was committed. A later cycle has published it.
+    leaving: HashMap<String, u64>,
+}
+
+impl Observer {
+    /// `None` while the driver does not answer: nothing is known of instances then, and "not there" would be
+    /// a guess.
+    pub(super) async fn look(&mut self, state: &State, calls: &Calls) -> Result<Option<Seen>, PersistError> {
+        // Before the list: a start that ends in between is then in the list.
+        let under_way = calls.under_way();
+        let listed = match timeout(DRIVER_MAX, state.driver.list()).await {
+            Ok(Ok(listed)) => Ok(listed),
+            Ok(Err(error)) => Err(chain(&error)),
+            Err(_) => Err(format!("no answer within {} s", DRIVER_MAX.as_secs())),
+        };
+        let listed = match listed {
+            Ok(listed) => {
+                self.trouble = None;
+                listed
+            }
+            Err(error) => {
+                if self.trouble.as_ref() != Some(&error) {
+                    tracing::warn!(
+                        driver = state.driver.kind(),
+                        error,
+                        "the driver does not say what runs"
+                    );
+                    let event = trouble("container_driver", Vec::new(), &error);
+                    state.commit(Vec::new(), vec![event]).await?;
+                    self.trouble = Some(error);
+                }
+                return Ok(None);
+            }
+        };
+        let mut instances = BTreeMap::new();
+        for status in listed {
+            let id = status.id.clone();
+            instances.insert(id, seen(state, status).await);
+        }
+        Ok(Some(Seen {
+            under_way,
+            instances,
+            held: held(state).await,
+        }))
+    }
+
+    /// Adds what the records say. Called with the write lock held.
+    pub(super) fn complete(
+        &mut self,
+        seen: Seen,
+        records: &BTreeMap<ServiceKey, ServiceRecord>,
+        state: &State,
+    ) -> Observed {
+        let publication = &state.traffic.publication;
+        let leaving: Vec<&String> = records
+            .values()
+            .flat_map(|record| &record.instances)
+            .filter(|instance| matches!(instance.stage, Stage::Leaving { .. }))
+            .map(|instance| &instance.id)
+            .collect();
+        let mut held = seen.held;
+        let mut known = HashMap::with_capacity(leaving.len());
+        for id in leaving {
+            let cycle = self
+                .leaving
+                .get(id)
+                .copied()
+                .unwrap_or_else(|| publication.begun());
+            known.insert(id.clone(), cycle);
+            // The routing without it may not even be published yet.
+            if let Held::Only(ids) = &mut held
+                && !publication.is_after(cycle)
+            {
+                ids.insert(id.clone());
+            }
+        }
+        self.leaving = known;
+        Observed {
+            instances: seen.instances,
+            starting: seen.under_way.starting,
+            stopping: seen.under_way.stopping,
+            start_failures: seen.under_way.failures,
+            held,
+        }
+    }
+
+    /// Notes what is about to leave, with the write lock still held from before the commit.
+    pub(super) fn leaves<'a>(&mut self, ids: impl Iterator<Item = &'a String>, state: &State) {
+        let begun = state.traffic.publication.begun();
+        for id in ids {
+            self.leaving.entry(id.clone()).or_insert(begun);
+        }
+    }
+}
+
+/// Which instances agents may still use.
+async fn held(state: &State) -> Held {
+    let agents = protocol::agents(&*state.store, &state.config.prefix);
+    match timeout(STORE_MAX, agents).await {
+        Ok(Ok(agents)) => state.traffic.publication.held(&agents),
+        // The publisher says what is wrong with the store.
+        Ok(Err(_)) | Err(_) => Held::Unknown,
+    }
+}
+
+async fn seen(state: &State, status: InstanceStatus) -> SeenInstance {
+    let mut message = status.message;
+    if matches!(status.state, InstanceState::Exited { .. }) && message.is_none() {
+        message = last_lines(state, &status.id).await;
+    }
+    SeenInstance {
+        of_deployment: is_of_deployment(&status.labels),
+        host: status.host,
+        ports: status.ports,
+        state: match status.state {
+            InstanceState::Starting => LifeState::Starting,
+            InstanceState::Running => LifeState::Running,
+            InstanceState::Stopping => LifeState::Stopping,
+            InstanceState::Exited { code } => LifeState::Exited(code),
+        },
+        health: match status.health {
+            InstanceHealth::Unknown => SeenHealth::Unknown,
+            InstanceHealth::Healthy => SeenHealth::Healthy,
+            InstanceHealth::Unhealthy => SeenHealth::Unhealthy,
+        },
+        message,
+    }
+}
+
+async fn last_lines(state: &State, id: &str) -> Option<String> {
+    let lines = timeout(STORE_MAX, state.driver.logs(id, LOG_LINES))
+        .await
+        .ok()?
+        .ok()?;
+    let lines: Vec<String> = lines.into_iter().map(|line| line.text).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}

@@ -1,0 +1,90 @@
+//! Actions as one commit.
+
+use serde_json::Value;
+use weir_artifact::{Artifact, Kind};
+use weir_persist::{EventDraft, Write};
+use weir_plan::{Action, ServiceKey, Synchronization, apply};
+
+use super::load::World;
+use crate::state::{plural, put};
+
+/// Kind under which what is remembered of services is stored, by `deployment/cluster/service`.
+pub(super) const RECORDS: &str = "service-records";
+/// Kind of single numbers.
+const COUNTERS: &str = "counters";
+/// Name of the port of the range that was given last.
+const LAST_PORT: &str = "gateway-port";
+
+/// Everything of the actions that is to be stored, and the events about it.
+pub(super) fn writes(world: &World, actions: &[Action], now_ms: u64) -> (Vec<Write>, Vec<EventDraft>) {
+    let mut writes = Vec::new();
+    let mut events = Vec::new();
+    for deployment in &world.deployments {
+        let mut changed = deployment.clone();
+        for action in actions {
+            apply(&mut changed, action);
+        }
+        let removed = actions
+            .iter()
+            .any(|action| matches!(action, Action::RemoveDeployment(name) if *name == deployment.name));
+        // Removed in the run that took its last service: nobody needs to see it empty.
+        if removed || (changed.clusters.is_empty() && !deployment.clusters.is_empty()) {
+            writes.push(Write::Delete {
+                kind: plural(Kind::Deployment).to_owned(),
+                name: deployment.name.clone(),
+            });
+        } else if changed != *deployment {
+            writes.push(put(&Artifact::Deployment(changed), None));
+        }
+    }
+    for action in actions {
+        match action {
+            Action::Record(key, record) => writes.push(Write::Put {
+                kind: RECORDS.to_owned(),
+                name: key.to_string(),
+                body: serde_json::to_value(record).expect("plain data with text keys always serialises"),
+                expect: None,
+            }),
+            Action::Forget(key) => writes.push(Write::Delete {
+                kind: RECORDS.to_owned(),
+                name: key.to_string(),
+            }),
+            Action::Announce(key, what) => events.push(announcement(key, *what, now_ms)),
+            _ => {}
+        }
+    }
+    (writes, events)
+}
+
+fn announcement(key: &ServiceKey, what: Synchronization, now_ms: u64) -> EventDraft {
+    EventDraft {
+        tags: vec![
+            format!("deployments:{}", key.deployment),
+            format!("clusters:{}", key.cluster),
+            format!("services:{}", key.service),
+            format!("synchronization:{}", what.word()),
+        ],
+        value: Value::Null,
+        timestamp_ms: now_ms,
+        kind: "synchronization".to_owned(),
+    }
+}
+
+/// The port of the range that was given last.
+pub(super) async fn last_port(
+    state: &crate::state::State,
+) -> Result<Option<u16>, weir_persist::PersistError> {
+    let stored = state.persist.get(COUNTERS, LAST_PORT).await?;
+    let number = stored.and_then(|stored| stored.body.as_u64());
+    Ok(number.and_then(|number| u16::try_from(number).ok()))
+}
+
+/// The write that stores it.
+pub(super) fn put_last_port(port: u16) -> Write {
+    Write::Put {
+        kind: COUNTERS.to_owned(),
+        name: LAST_PORT.to_owned(),
+        body: port.into(),
+        expect: None,
+    }
+}

@@ -1,0 +1,125 @@
+//! What is kept of one agent.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use weir_model::{Acknowledgement, Frame};
+
+/// Frames that are kept of an agent: two minutes.
+pub(super) const FRAMES_MAX: usize = 120;
+
+/// What is kept of one agent.
+#[derive(Clone, Debug)]
+pub(super) struct AgentLog {
+    pub(super) acknowledgement: Acknowledgement,
+    /// Whether its key is in the store: its lease is not over.
+    pub(super) live: bool,
+    /// Oldest first, all of one run.
+    frames: VecDeque<Arc<Frame>>,
+}
+
+impl AgentLog {
+    pub(super) fn new(acknowledgement: Acknowledgement) -> Self {
+        Self {
+            acknowledgement,
+            live: true,
+            frames: VecDeque::new(),
+        }
+    }
+
+    /// Adds a frame. A frame of another run begins anew; one that is not newer changes nothing.
+    pub(super) fn add(&mut self, frame: Arc<Frame>) {
+        if let Some(last) = self.frames.back() {
+            if last.started_at_ms != frame.started_at_ms {
+                self.frames.clear();
+            } else if last.at_ms >= frame.at_ms {
+                return;
+            }
+        }
+        while self.frames.len() >= FRAMES_MAX {
+            self.frames.pop_front();
+        }
+        self.frames.push_back(frame);
+    }
+
+    pub(super) fn latest(&self) -> Option<&Arc<Frame>> {
+        self.frames.back()
+    }
+
+    /// The newest frame that is at least `window_ms` older than the latest. If there is none: `None` when
+    /// the run itself is younger (everything that it counted is in the window), else the oldest frame.
+    pub(super) fn base(&self, window_ms: u64) -> Option<&Arc<Frame>> {
+        let latest = self.frames.back()?;
+        let begins_at_ms = latest.at_ms.saturating_sub(window_ms);
+        let base = self.frames.iter().rev().find(|frame| frame.at_ms <= begins_at_ms);
+        match base {
+            None if latest.started_at_ms >= begins_at_ms => None,
+            None => self.frames.front(),
+            found => found,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use weir_model::{Acknowledgement, AgentId, Frame, Generation};
+
+    use super::{AgentLog, FRAMES_MAX};
+
+    fn frame(started_at_ms: u64, at_ms: u64) -> Arc<Frame> {
+        Arc::new(Frame {
+            agent: AgentId::new("edge").unwrap(),
+            started_at_ms,
+            at_ms,
+            generation: Generation(1),
+            digest: None,
+            gateways: Vec::new(),
+        })
+    }
+
+    fn log(frames: &[(u64, u64)]) -> AgentLog {
+        let mut log = AgentLog::new(Acknowledgement {
+            agent: AgentId::new("edge").unwrap(),
+            admin: None,
+            generation: Generation(1),
+            digest: None,
+            seen: Generation(1),
+            refused: Vec::new(),
+            version: String::new(),
+            started_at_ms: 0,
+            at_ms: 0,
+        });
+        for (started, at) in frames {
+            log.add(frame(*started, *at));
+        }
+        log
+    }
+
+    #[test]
+    fn the_base_is_just_outside_the_window() {
+        let log = log(&[(1, 1_000), (1, 2_000), (1, 3_000), (1, 4_000)]);
+        assert_eq!(log.base(1_500).unwrap().at_ms, 2_000);
+        assert_eq!(log.base(1_000).unwrap().at_ms, 3_000);
+    }
+
+    #[test]
+    fn a_run_that_is_younger_than_the_window_counts_from_nothing() {
+        let young = log(&[(500, 1_000), (500, 2_000)]);
+        assert!(young.base(10_000).is_none());
+        let old = log(&[(500, 100_000), (500, 101_000)]);
+        assert_eq!(old.base(10_000).unwrap().at_ms, 100_000, "the rest was not seen");
+    }
+
+    #[test]
+    fn another_run_begins_anew_and_memory_is_bounded() {
+        let mut log = log(&[(1, 1_000), (1, 1_000), (1, 900)]);
+        assert_eq!(log.frames.len(), 1);
+        for at in 0..500 {
+            log.add(frame(2, at));
+        }
+        assert_eq!(log.frames.len(), FRAMES_MAX);
+        log.add(frame(3, 1));
+        assert_eq!(log.frames.len(), 1);
+    }
+}

@@ -1,0 +1,38 @@
+// The REST API as the pages use it. Every failure is an Error with a message for people.
+
+const base = "/api/v1";
+
+async function call(method, path, body) {
+  const response = await fetch(base + path, {
+    method,
+    headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const text = await response.text();
+  let answer = null;
+  try {
+    answer = text ? JSON.parse(text) : null;
+  } catch {
+    answer = null;
+  }
+  if (!response.ok) throw new Error(answer?.message ?? (text || `${response.status} ${response.statusText}`));
+  return answer;
+}
+
+const name = (text) => text.split("/").map(encodeURIComponent).join("/");
+
+export const traffic = (windowSeconds) => call("GET", `/traffic?window=${windowSeconds}`);
+export const agents = () => call("GET", "/agents");
+export const gateway = (gatewayName) => call("GET", `/gateways/${name(gatewayName)}`);
+export const putGateway = (artifact) => call("PUT", `/gateways/${name(artifact.name)}`, artifact);
+export const events = () => call("GET", "/events?per_page=30");
+
+// Follows paging to the end.
+export async function deployments() {
+  const all = [];
+  for (let page = 1; ; page += 1) {
+    const part = await call("GET", `/deployments?page=${page}&per_page=30`);
+    all.push(...part);
+    if (part.length < 30) return all;
+  }
+}

@@ -1,0 +1,141 @@
+//! The clients: closed loops over plain sockets, on one thread.
+
+use std::{
+    cell::RefCell,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::LocalSet,
+};
+
+/// What the clients of one round saw.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) latency_us: Histogram<u64>,
+    /// Connections that are still open, for as long as this lives.
+    pub(crate) open: Vec<TcpStream>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) to: SocketAddr,
+    pub(crate) connections: usize,
+    pub(crate) requests: u64,
+    pub(crate) keep_alive: bool,
+    pub(crate) body_bytes: usize,
+}
+
+/// An exchange takes at most this long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Makes the load on the calling thread.
+pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let seen = Rc::new(RefCell::new(Seen {
+        requests: 0,
+        errors: 0,
+        latency_us: Histogram::new_with_bounds(1, 60_000_000, 3)?,
+        open: Vec::new(),
+    }));
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let mut clients = Vec::new();
+        for number in 0..load.connections {
+            let share = load.requests / load.connections as u64
+                + u64::from((number as u64) < load.requests % load.connections as u64);
+            clients.push(tokio::task::spawn_local(client(load, share, Rc::clone(&seen))));
+        }
+        for client in clients {
+            client.await.context("a client failed")?;
+        }
+        anyhow::Ok(())
+    })?;
+    drop(local);
+    Rc::into_inner(seen)
+        .map(RefCell::into_inner)
+        .context("a client is still running")
+}
+
+async fn client(load: Load, requests: u64, seen: Rc<RefCell<Seen>>) {
+    let connection = if load.keep_alive {
+        ""
+    } else {
+        "Connection: close\r\n"
+    };
+    let request = format!(
+        "GET /load HTTP/1.1\r\nHost: load.example\r\nUser-Agent: load/1.0\r\nAccept: */*\r\nCookie: a=b\r\n{connection}\r\n"
+    );
+    let mut buffer = vec![0; 64 * 1024];
+    let mut kept: Option<TcpStream> = None;
+    for _ in 0..requests {
+        let began = Instant::now();
+        let outcome = tokio::time::timeout(PATIENCE, async {
+            let mut stream = match kept.take() {
+                Some(stream) => stream,
+                None => {
+                    let stream = TcpStream::connect(load.to).await?;
+                    stream.set_nodelay(true)?;
+                    stream
+                }
+            };
+            stream.write_all(request.as_bytes()).await?;
+            answer(&mut stream, &mut buffer, load.body_bytes).await?;
+            std::io::Result::Ok(stream)
+        })
+        .await;
+        let mut seen = seen.borrow_mut();
+        seen.requests += 1;
+        match outcome {
+            Ok(Ok(stream)) => {
+                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                seen.latency_us.saturating_record(took);
+                if load.keep_alive {
+                    kept = Some(stream);
+                }
+            }
+            _ => seen.errors += 1,
+        }
+    }
+    seen.borrow_mut().open.extend(kept);
+}
+
+/// Reads one answer and checks status and length.
+async fn answer(stream: &mut TcpStream, buffer: &mut [u8], body_bytes: usize) -> std::io::Result<()> {
+    let wrong = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let mut filled = 0;
+    let head = loop {
+        let read = stream.read(buffer.get_mut(filled..).unwrap_or_default()).await?;
+        if read == 0 {
+            return Err(wrong("closed early"));
+        }
+        filled += read;
+        if let Some(end) = memchr::memmem::find(buffer.get(..filled).unwrap_or_default(), b"\r\n\r\n") {
+            break end + 4;
+        }
+    };
+    if !buffer.starts_with(b"HTTP/1.1 200") {
+        return Err(wrong("another status"));
+    }
+    let mut rest = (head + body_bytes)
+        .checked_sub(filled)
+        .ok_or_else(|| wrong("too long"))?;
+    while rest > 0 {
+        match stream.read(buffer).await? {
+            0 => return Err(wrong("closed early")),
+            read => rest = rest.checked_sub(read).ok_or_else(|| wrong("too long"))?,
+        }
+    }
+    Ok(())
+}

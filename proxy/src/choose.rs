@@ -1,0 +1,514 @@
+//! The routing order, the same for every lane (ARCHITECTURE.md, "How a request flows"):
+//!
+//! 1. listener to gateway, or virtual host to gateway;
+//! 2. conditions of the routes in order: the first that matches takes the request with its strength, else
+//!    the request goes to the weights;
+//! 3. weights over *all* routes, the conditioned ones included;
+//! 4. a route may lead to another gateway: the same again, without a hop;
+//! 5. route to instance.
+//!
+//! Cookies of sticky gateways decide inside steps 2, 3 and 5, one for each decision. Vamp's order and cookies: spec of the
+//! gateway agent, §3.
+
+use std::{
+    cell::Cell,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+};
+
+use weir_model::{Balance, Snapshot, Sticky};
+
+use crate::{
+    condition::RequestView,
+    error::ErrorKind,
+    metrics::add,
+    table::{Endpoint, Endpoints, Gateway, Next, Route, Table},
+    worker::Context,
+};
+
+/// Where a connection came in. Finds the gateway anew only when the table changed.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    listener: SocketAddr,
+    virtual_hosts: bool,
+    /// (serial of the table, slot): what the listener meant then.
+    found: Cell<(u64, u32)>,
+}
+
+impl Entry {
+    pub(crate) fn new(listener: SocketAddr, virtual_hosts: bool) -> Self {
+        Self { listener, virtual_hosts, found: Cell::new((0, 0)) }
+    }
+
+    /// Whether gateways are told apart by host name here.
+    pub(crate) fn is_virtual_hosts(&self) -> bool {
+        self.virtual_hosts
+    }
+
+    /// Port of the socket.
+    pub(crate) fn port(&self) -> u16 {
+        self.listener.port()
+    }
+
+    /// The gateway that has the socket.
+    pub(crate) fn slot(&self, table: &Table) -> Option<u32> {
+        let (serial, slot) = self.found.get();
+        if serial == table.serial && serial != 0 {
+            return Some(slot);
+        }
+        let slot = table.by_listener(self.listener)?;
+        self.found.set((table.serial, slot));
+        Some(slot)
+    }
+}
+
+/// How a route was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Weight,
+    Condition,
+    Cookie,
+}
+
+const SET_WEIGHTED: u8 = 1;
+const SET_TAKEN: u8 = 2;
+const SET_LEFT: u8 = 4;
+const SET_INSTANCE: u8 = 8;
+
+/// One gateway that a request crosses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hop {
+    pub(crate) gateway: u32,
+    pub(crate) route: u16,
+    pub(crate) by: By,
+    /// Route whose condition matched, for the cookie that remembers what became of it.
+    matched: u16,
+    set: u8,
+}
+
+const NO_HOP: Hop = Hop { gateway: 0, route: 0, by: By::Weight, matched: 0, set: 0 };
+
+/// What holds the gateways that were crossed.
+#[derive(Debug)]
+enum Held {
+    /// The table of the moment: a local count, no shared cache line is touched.
+    Table(Rc<Arc<Table>>),
+    /// Only the gateways crossed: a tunnel may outlive many tables.
+    Gateways(Vec<(u32, Arc<Gateway>)>),
+}
+
+/// The way of one request: gateways crossed, outermost first, and the instance.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    held: Held,
+    hops: [Hop; Snapshot::CHAIN_MAX],
+    count: usize,
+    endpoint: usize,
+    /// Instances tried, by place; those beyond 64 may be tried again.
+    tried: u64,
+    source: IpAddr,
+    virtual_host: bool,
+}
+
+/// Chooses the way of a request.
+pub(crate) fn choose<R: RequestView>(
+    context: &Rc<Context>,
+    entry: &Entry,
+    request: &R,
+) -> Result<Choice, ErrorKind> {
+    let table = context.table();
+    let slot = if entry.virtual_hosts {
+        host(request).and_then(|host| table.by_host(host))
+    } else {
+        entry.slot(&table)
+    };
+    let mut choice = Choice::new(table, request.source(), entry.virtual_hosts);
+    choice.walk(context, slot.ok_or(ErrorKind::NoGateway)?, Some(request))?;
+    Ok(choice)
+}
+
+/// Chooses the way of a connection.
+pub(crate) fn choose_tcp(context: &Rc<Context>, entry: &Entry, peer: SocketAddr) -> Result<Choice, ErrorKind> {
+    let table = context.table();
+    let slot = entry.slot(&table).ok_or(ErrorKind::NoGateway)?;
+    let mut choice = Choice::new(table, peer.ip(), false);
+    choice.walk::<NoRequest>(context, slot, None)?;
+    Ok(choice)
+}
+
+/// Stands for "no request to look at" where a connection is routed.
+enum NoRequest {}
+
+impl RequestView for NoRequest {
+    fn method(&self) -> &[u8] {
+        match *self {}
+    }
+    fn target(&self) -> &[u8] {
+        match *self {}
+    }
+    fn header_count(&self) -> usize {
+        match *self {}
+    }
+    fn header(&self, _: usize) -> (&[u8], &[u8]) {
+        match *self {}
+    }
+    fn source(&self) -> IpAddr {
+        match *self {}
+    }
+    fn destination_port(&self) -> u16 {
+        match *self {}
+    }
+}
+
+/// The host that the request is for: that of an absolute target wins (RFC 9112 §3.2.2).
+fn host<R: RequestView>(request: &R) -> Option<&[u8]> {
+    let target = request.target();
+    if !target.starts_with(b"/")
+        && let Some(colon) = memchr::memmem::find(target, b"://")
+    {
+        let authority = target.get(colon + 3..)?;
+        let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(authority.len());
+        return authority.get(..end);
+    }
+    (0..request.header_count())
+        .map(|index| request.header(index))
+        .find(|(name, _)| name.eq_ignore_ascii_case(b"host"))
+        .map(|(_, value)| value)
+}
+
+/// Cookies of a request: name and value of each, in order.
+fn cookies<R: RequestView>(request: &R) -> impl Iterator<Item = (&[u8], &[u8])> {
+    (0..request.header_count())
+        .map(|index| request.header(index))
+        .filter(|(name, _)| name.eq_ignore_ascii_case(b"cookie"))
+        .flat_map(|(_, value)| value.split(|byte| *byte == b';'))
+        .filter_map(|pair| {
+            let pair = pair.trim_ascii();
+            let equals = memchr::memchr(b'=', pair)?;
+            Some((pair.get(..equals)?.trim_ascii_end(), pair.get(equals + 1..)?.trim_ascii_start()))
+        })
+}
+
+fn cookie<'a, R: RequestView>(request: &'a R, name: &[u8]) -> Option<&'a [u8]> {
+    cookies(request).find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+impl Choice {
+    fn new(table: Rc<Arc<Table>>, source: IpAddr, virtual_host: bool) -> Self {
+        Self {
+            held: Held::Table(table),
+            hops: [NO_HOP; Snapshot::CHAIN_MAX],
+            count: 0,
+            endpoint: 0,
+            tried: 0,
+            source,
+            virtual_host,
+        }
+    }
+
+    fn walk<R: RequestView>(
+        &mut self,
+        context: &Context,
+        first: u32,
+        request: Option<&R>,
+    ) -> Result<(), ErrorKind> {
+        let mut slot = first;
+        loop {
+            let Held::Table(table) = &self.held else { return Err(ErrorKind::Internal) };
+            let table = Rc::clone(table);
+            let gateway = table.gateway(slot).ok_or(ErrorKind::NoGateway)?;
+            let figures = gateway.live.shards.of(context.worker);
+            add(&figures.requests, 1);
+            let Some(mut hop) = decide(gateway, slot, request) else {
+                add(&figures.unrouted, 1);
+                return Err(ErrorKind::NoRoute);
+            };
+            let route = gateway.routes.get(usize::from(hop.route)).ok_or(ErrorKind::Internal)?;
+            match &route.next {
+                Next::Gateway(next) => {
+                    self.push(hop)?;
+                    slot = *next;
+                }
+                Next::Endpoints(endpoints) => {
+                    let sticky = gateway.sticky() == Sticky::Instance;
+                    let remembered = if sticky { request } else { None }
+                        .and_then(|request| cookie(request, &route.cookies.as_ref()?.lookup))
+                        .and_then(|value| remembered(endpoints, value, context.now_ms()));
+                    let picked = match remembered {
+                        Some(index) => Some(index),
+                        None => {
+                            if sticky {
+                                hop.set |= SET_INSTANCE;
+                            }
+                            pick(endpoints, route, self.source, 0, context.now_ms())
+                        }
+                    };
+                    self.push(hop)?;
+                    let Some(picked) = picked else {
+                        self.unserved(context, ErrorKind::NoInstance);
+                        return Err(ErrorKind::NoInstance);
+                    };
+                    self.endpoint = picked;
+                    self.mark_tried(picked);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, hop: Hop) -> Result<(), ErrorKind> {
+        // A snapshot's chains are checked to be shorter.
+        *self.hops.get_mut(self.count).ok_or(ErrorKind::Internal)? = hop;
+        self.count += 1;
+        Ok(())
+    }
+
+    fn mark_tried(&mut self, index: usize) {
+        if let Some(bit) = u32::try_from(index).ok().and_then(|index| 1u64.checked_shl(index)) {
+            self.tried |= bit;
+        }
+    }
+
+    /// Accounts a request whose route has no instance: the judge must see it at the route.
+    fn unserved(&self, context: &Context, kind: ErrorKind) {
+        for hop in self.hops() {
+            if let Some(route) = self.route(hop) {
+                let figures = route.live.shards.of(context.worker);
+                add(&figures.requests, 1);
+                figures.outcomes.record(kind.status(), Some(kind), std::time::Duration::ZERO);
+            }
+        }
+    }
+
+    /// Gateways crossed, outermost first.
+    pub(crate) fn hops(&self) -> impl Iterator<Item = &Hop> {
+        self.hops.iter().take(self.count)
+    }
+
+    pub(crate) fn gateway(&self, slot: u32) -> Option<&Arc<Gateway>> {
+        match &self.held {
+            Held::Table(table) => table.gateway(slot),
+            Held::Gateways(gateways) => gateways.iter().find(|(held, _)| *held == slot).map(|(_, gateway)| gateway),
+        }
+    }
+
+    pub(crate) fn route(&self, hop: &Hop) -> Option<&Route> {
+        self.gateway(hop.gateway)?.routes.get(usize::from(hop.route))
+    }
+
+    fn endpoints(&self) -> Option<&Endpoints> {
+        let hop = self.hops.get(self.count.checked_sub(1)?)?;
+        match &self.route(hop)?.next {
+            Next::Endpoints(endpoints) => Some(endpoints),
+            Next::Gateway(_) => None,
+        }
+    }
+
+    /// The instance.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        self.endpoints()
+            .and_then(|endpoints| endpoints.all.get(self.endpoint))
+            .expect("a choice is only made with an instance at its end")
+    }
+
+    /// Balance of the last route.
+    pub(crate) fn balance(&self) -> Balance {
+        self.endpoints().map(|endpoints| endpoints.balance).unwrap_or_default()
+    }
+
+    /// Moves on to an instance of the same route that was not tried yet; `false` if there is none.
+    pub(crate) fn another_endpoint(&mut self, context: &Context) -> bool {
+        let picked = self
+            .hops
+            .get(self.count.saturating_sub(1))
+            .and_then(|hop| self.route(hop))
+            .and_then(|route| match &route.next {
+                Next::Endpoints(endpoints) => pick(endpoints, route, self.source, self.tried, context.now_ms()),
+                Next::Gateway(_) => None,
+            });
+        let Some(picked) = picked else { return false };
+        self.endpoint = picked;
+        self.mark_tried(picked);
+        if let Some(hop) = self.count.checked_sub(1).and_then(|last| self.hops.get_mut(last))
+            && hop.set & SET_INSTANCE == 0
+        {
+            // A client that was bound to the instance that failed is bound to the new one.
+            hop.set |= SET_INSTANCE;
+        }
+        true
+    }
+
+    /// Values for `Set-Cookie`, one header each.
+    pub(crate) fn set_cookies(&self) -> impl Iterator<Item = &[u8]> {
+        self.hops().filter(|hop| hop.set != 0).flat_map(|hop| {
+            let gateway = self.gateway(hop.gateway);
+            let cookies = |index: u16| gateway?.routes.get(usize::from(index))?.cookies.as_ref();
+            let chosen = cookies(hop.route);
+            let matched = cookies(hop.matched);
+            let instance = self.endpoint().set_cookie.as_deref().filter(|_| hop.set & SET_INSTANCE != 0);
+            [
+                chosen.filter(|_| hop.set & SET_WEIGHTED != 0).map(|cookies| &*cookies.set_weighted),
+                matched.filter(|_| hop.set & SET_TAKEN != 0).map(|cookies| &*cookies.set_taken),
+                matched.filter(|_| hop.set & SET_LEFT != 0).map(|cookies| &*cookies.set_left),
+                instance,
+            ]
+            .into_iter()
+            .flatten()
+        })
+    }
+
+    /// Whether any gateway crossed sets cookies, which then must be removed from the request.
+    pub(crate) fn strips_cookies(&self) -> bool {
+        self.hops().any(|hop| self.gateway(hop.gateway).is_some_and(|gateway| gateway.cookies.is_some()))
+    }
+
+    /// Whether a cookie is one of those.
+    pub(crate) fn is_own_cookie(&self, name: &[u8]) -> bool {
+        self.hops().any(|hop| self.gateway(hop.gateway).is_some_and(|gateway| gateway.is_own_cookie(name)))
+    }
+
+    /// Whether the request came by a host name.
+    pub(crate) fn via_virtual_host(&self) -> bool {
+        self.virtual_host
+    }
+
+    /// Lets go of the table: only the gateways crossed are held from now on.
+    pub(crate) fn pin(&mut self) {
+        if let Held::Table(table) = &self.held {
+            let gateways = self
+                .hops()
+                .filter_map(|hop| Some((hop.gateway, Arc::clone(table.gateway(hop.gateway)?))))
+                .collect();
+            self.held = Held::Gateways(gateways);
+        }
+    }
+}
+
+/// Steps 2 and 3: which route. `None`: no condition matched and every weight is zero.
+fn decide<R: RequestView>(gateway: &Gateway, slot: u32, request: Option<&R>) -> Option<Hop> {
+    let mut hop = Hop { gateway: slot, ..NO_HOP };
+    if let Some(request) = request {
+        for index in &gateway.conditioned {
+            let route = gateway.routes.get(usize::from(*index))?;
+            if !route.condition.as_ref().is_some_and(|condition| condition.matches(request)) {
+                continue;
+            }
+            let cookies = gateway.cookies.as_ref().zip(route.cookies.as_ref());
+            let remembered = cookies.and_then(|(gateway, route)| {
+                let value = cookie(request, &route.matched)?;
+                if *value == *route.lookup {
+                    Some(true)
+                } else if *value == *gateway.weighted {
+                    Some(false)
+                } else {
+                    None
+                }
+            });
+            let taken = remembered
+                .unwrap_or_else(|| route.strength.as_ref().is_none_or(|split| split.at(route.live.strength.next()) == 0));
+            if cookies.is_some() && remembered.is_none() {
+                hop.set |= if taken { SET_TAKEN } else { SET_LEFT };
+                hop.matched = *index;
+            }
+            if taken {
+                hop.route = *index;
+                hop.by = if remembered.is_some() { By::Cookie } else { By::Condition };
+                return Some(hop);
+            }
+            break;
+        }
+        if let Some(cookies) = &gateway.cookies
+            && let Some(value) = cookie(request, &cookies.weighted)
+            && let Some((index, _)) = (0..=u16::MAX)
+                .zip(&gateway.routes)
+                .find(|(_, route)| route.cookies.as_ref().is_some_and(|route| *route.lookup == *value))
+        {
+            hop.route = index;
+            hop.by = By::Cookie;
+            return Some(hop);
+        }
+    }
+    hop.route = gateway.weights.as_ref()?.at(gateway.live.weights.next());
+    hop.by = By::Weight;
+    if gateway.cookies.is_some() {
+        hop.set |= SET_WEIGHTED;
+    }
+    Some(hop)
+}
+
+/// The instance that a client's cookie names, if it takes requests.
+fn remembered(endpoints: &Endpoints, value: &[u8], now_ms: u64) -> Option<usize> {
+    let (index, endpoint) = endpoints
+        .all
+        .iter()
+        .take(endpoints.serving)
+        .enumerate()
+        .find(|(_, endpoint)| endpoint.lookup.as_deref() == Some(value))?;
+    (!endpoint.live.is_ejected(now_ms)).then_some(index)
+}
+
+/// Step 5: which instance, of those that were not tried. Instances that could not be reached lately are passed over
+/// while there are others.
+fn pick(endpoints: &Endpoints, route: &Route, source: IpAddr, tried: u64, now_ms: u64) -> Option<usize> {
+    let untried = |index: &usize| u32::try_from(*index).map_or(true, |index| index >= 64 || tried & (1 << index) == 0);
+    let serving = endpoints.all.get(..endpoints.serving)?;
+    let well = |index: &usize| serving.get(*index).is_some_and(|endpoint| !endpoint.live.is_ejected(now_ms));
+    // Seldom taken paths last: nearly always every instance is well and untried.
+    let usable = |index: &usize| untried(index) && well(index);
+    let count = (0..serving.len()).filter(usable).count();
+    if count > 0 {
+        by_balance(endpoints, route, source, count, (0..serving.len()).filter(usable))
+    } else {
+        let count = (0..serving.len()).filter(untried).count();
+        by_balance(endpoints, route, source, count, (0..serving.len()).filter(untried))
+    }
+}
+
+fn by_balance(
+    endpoints: &Endpoints,
+    route: &Route,
+    source: IpAddr,
+    count: usize,
+    mut usable: impl Iterator<Item = usize>,
+) -> Option<usize> {
+    if count < 2 {
+        return usable.next();
+    }
+    match endpoints.balance {
+        Balance::First => usable.next(),
+        Balance::RoundRobin => {
+            #[expect(clippy::cast_possible_truncation, reason = "the remainder is below a usize")]
+            let turn = (route.live.balance.next() % count as u64) as usize;
+            usable.nth(turn)
+        }
+        Balance::LeastRequests => {
+            // Equals take turns: the search begins elsewhere each time.
+            #[expect(clippy::cast_possible_truncation, reason = "the remainder is below a usize")]
+            let turn = (route.live.balance.next() % count as u64) as usize;
+            usable.enumerate().min_by_key(|(order, index)| {
+                let load = endpoints.all.get(*index).map_or(0, |e| e.live.in_flight.load(Ordering::Relaxed));
+                (load, (order + count - turn) % count)
+            })
+        }
+        .map(|(_, index)| index),
+        // Rendezvous hashing: a client moves only if its own instance goes.
+        Balance::Source => usable.max_by_key(|index| {
+            endpoints.all.get(*index).map_or(0, |endpoint| rendezvous(source, endpoint.id.as_str()))
+        }),
+    }
+}
+
+/// Equal on every agent and in every version: FNV-1a (64 bit) over address and instance, mixed once.
+fn rendezvous(source: IpAddr, instance: &str) -> u64 {
+    let address = match source {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in address.iter().chain(instance.as_bytes()) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash ^= hash >> 32;
+    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

@@ -1,0 +1,146 @@
+//! Accounting of one request (or connection), the same for every lane.
+
+use std::{rc::Rc, sync::atomic::Ordering, time::Instant};
+
+use weir_model::Balance;
+
+use crate::{
+    choose::{By, Choice},
+    error::ErrorKind,
+    metrics::{add, subtract},
+    table::Endpoint,
+    worker::Context,
+};
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    /// Status that the client received; 0 if none.
+    pub(crate) status: u16,
+    /// What went wrong, if anything.
+    pub(crate) error: Option<ErrorKind>,
+    /// Bytes received from the client, head included.
+    pub(crate) bytes_in: u64,
+    /// Bytes sent to the client, head included.
+    pub(crate) bytes_out: u64,
+}
+
+/// A request on its way. Counted at each gateway and route that it crosses when it begins and when it ends;
+/// dropped without an end, it counts as aborted by the client.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    context: Rc<Context>,
+    choice: Choice,
+    began: Instant,
+    retries: u64,
+    ended: bool,
+}
+
+impl Exchange {
+    /// Begins to account. The clock starts now.
+    pub(crate) fn begin(context: &Rc<Context>, choice: Choice) -> Self {
+        for hop in choice.hops() {
+            let Some(route) = choice.route(hop) else { continue };
+            let figures = route.live.shards.of(context.worker);
+            add(&figures.requests, 1);
+            add(&figures.in_flight, 1);
+            match hop.by {
+                By::Weight => {}
+                By::Condition => add(&figures.by_condition, 1),
+                By::Cookie => add(&figures.by_cookie, 1),
+            }
+        }
+        let exchange = Self { context: Rc::clone(context), choice, began: Instant::now(), retries: 0, ended: false };
+        exchange.enter_endpoint();
+        exchange
+    }
+
+    /// The way that was chosen.
+    pub(crate) fn choice(&self) -> &Choice {
+        &self.choice
+    }
+
+    /// The instance that it goes to now.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        self.choice.endpoint()
+    }
+
+    /// When it began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Counts an attempt beyond the first.
+    pub(crate) fn retried(&mut self) {
+        self.retries += 1;
+    }
+
+    /// Attempts beyond the first.
+    pub(crate) fn retries(&self) -> u64 {
+        self.retries
+    }
+
+    /// Moves on to an instance that was not tried yet; the one that it leaves is charged with `error`.
+    /// `false` if there is none.
+    pub(crate) fn another_endpoint(&mut self, error: ErrorKind) -> bool {
+        self.leave_endpoint(0, Some(error));
+        let moved = self.choice.another_endpoint(&self.context);
+        self.enter_endpoint();
+        moved
+    }
+
+    /// Lets go of the table, for what may last long.
+    pub(crate) fn pin(&mut self) {
+        self.choice.pin();
+    }
+
+    /// Ends it.
+    pub(crate) fn finish(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn enter_endpoint(&self) {
+        let live = &self.choice.endpoint().live;
+        let figures = live.shards.of(self.context.worker);
+        add(&figures.requests, 1);
+        add(&figures.in_flight, 1);
+        if self.choice.balance() == Balance::LeastRequests {
+            live.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn leave_endpoint(&self, status: u16, error: Option<ErrorKind>) {
+        let live = &self.choice.endpoint().live;
+        let figures = live.shards.of(self.context.worker);
+        subtract(&figures.in_flight, 1);
+        figures.outcomes.record(status, error, self.began.elapsed());
+        if self.choice.balance() == Balance::LeastRequests {
+            live.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let took = self.began.elapsed();
+        self.leave_endpoint(outcome.status, outcome.error);
+        for hop in self.choice.hops() {
+            let Some(route) = self.choice.route(hop) else { continue };
+            let figures = route.live.shards.of(self.context.worker);
+            subtract(&figures.in_flight, 1);
+            add(&figures.bytes_in, outcome.bytes_in);
+            add(&figures.bytes_out, outcome.bytes_out);
+            if self.retries > 0 {
+                add(&figures.retries, self.retries);
+            }
+            figures.outcomes.record(outcome.status, outcome.error, took);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.end(Outcome { error: Some(ErrorKind::ClientAborted), ..Outcome::default() });
+    }
+}

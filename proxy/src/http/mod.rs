@@ -1,0 +1,17 @@
+//! HTTP/1.1 towards clients and instances; `LIFECYCLE.md` beside this file tells the life of a connection.
+//!
+//! **Invariants.** One request at a time per connection, in order; an answer goes to the request that it
+//! answers or to nobody. Every request that was routed is accounted once. A connection that waits for its next
+//! request holds no buffer. Nothing is allocated for a small request once the worker is warm.
+//!
+//! **Absent.** No routing (see `choose`), no accounting rules (see `exchange`), no TLS, no HTTP/2.
+
+mod answers;
+mod connection;
+mod forward;
+pub(crate) mod framing;
+mod head;
+pub(crate) mod pipe;
+mod transfer;
+
+pub(crate) use connection::serve;

@@ -1,0 +1,610 @@
+//! One request on its way: to an instance, and the answer back.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context as TaskContext, Poll},
+};
+
+use tokio::{io::AsyncWrite as _, net::TcpStream};
+
+use super::{
+    connection::{After, Client, Downstream, Patience, Session},
+    forward::{self, Answered},
+    framing::Framing,
+    head::{Response, Version, room},
+    pipe::{Broken, Pipe, Side},
+};
+use crate::{
+    access_log,
+    buffer::{Buffer, Buffers},
+    choose::Choice,
+    error::ErrorKind,
+    exchange::{Exchange, Outcome},
+    tcp::relay,
+    upstream::establish,
+    worker::{Connection, Context, Elapsed},
+};
+
+/// Body bytes that are sent together with the head by copying them behind it: cheaper than a second
+/// system call, or one with several pieces.
+const TOGETHER_BYTES_MAX: usize = 4 * 1024;
+/// Interim responses that an instance may send before the final one.
+const INTERIM_MAX: u32 = 16;
+/// A request that must not be repeated is sent only over a connection that was used so lately, in
+/// milliseconds: instances close connections after seconds without use, and the moment in which one does
+/// must not meet such a request.
+const LATELY_MS: u64 = 1_000;
+
+/// What is known of a request from its head.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) client: Client,
+    pub(super) framing: Framing,
+    /// May be sent again if the connection turns out to be dead (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+    pub(super) is_repeatable: bool,
+    pub(super) expects_continue: bool,
+    pub(super) head_bytes: usize,
+}
+
+/// A request that is under way, and its answer.
+pub(super) struct Transfer {
+    exchange: Exchange,
+    plan: Plan,
+    upload: Upload,
+    /// Received from the instance and not yet used.
+    answer: Buffer,
+    outcome: Outcome,
+}
+
+/// The request as far as it is not yet sent.
+struct Upload {
+    pipe: Pipe,
+    /// Bytes of the head (with body bytes behind it) that were sent.
+    head_sent: usize,
+    /// The instance takes no more; its answer may come all the same.
+    is_abandoned: bool,
+}
+
+/// What came of waiting for (more of) an answer.
+enum Waited {
+    /// Bytes came.
+    Bytes,
+    /// The instance closed or reset the connection.
+    Closed,
+    /// It did not come so far.
+    Failed(ErrorKind),
+}
+
+/// What the head of an answer says.
+enum Answer {
+    /// It is not complete.
+    Partial,
+    /// 100 to 199 but 101; it is in `out`.
+    Interim,
+    /// The final one; it is in `out`.
+    Final(Final),
+}
+
+/// A final answer (or 101).
+struct Final {
+    status: u16,
+    /// Its body, as far as it came with the head already looked at.
+    download: Pipe,
+    /// Nothing but the end of the connection tells the client the end of the body.
+    ends_with_connection: bool,
+    instance_keeps: bool,
+    client_keeps: bool,
+}
+
+/// Where a transfer lives: apart from its connection, so that a connection without one is small.
+pub(super) type Place = Box<Option<Transfer>>;
+
+/// Places that a worker keeps for later, so that a request costs no allocation.
+const PLACES_KEPT_MAX: usize = 64;
+
+thread_local! {
+    static PLACES: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Transfer {
+    pub(super) fn begin(context: &Rc<Context>, choice: Choice, plan: Plan) -> Place {
+        let mut place = PLACES.with_borrow_mut(Vec::pop).unwrap_or_default();
+        *place = Some(Self {
+            exchange: Exchange::begin(context, choice),
+            plan,
+            upload: Upload {
+                pipe: Pipe::new(plan.framing, context.config.limits.body_bytes_max),
+                head_sent: 0,
+                is_abandoned: false,
+            },
+            answer: Buffer::NONE,
+            outcome: Outcome {
+                bytes_in: plan.head_bytes as u64,
+                ..Outcome::default()
+            },
+        });
+        place
+    }
+
+    /// Ends the accounting.
+    pub(super) fn end(context: &Context, mut place: Place) {
+        if let Some(mut transfer) = place.take() {
+            context.buffers.take_back(&mut transfer.answer);
+            transfer.outcome.bytes_in += transfer.upload.pipe.taken();
+            access_log::end(context, transfer.exchange, transfer.outcome);
+        }
+        PLACES.with_borrow_mut(|places| {
+            if places.len() < PLACES_KEPT_MAX {
+                places.push(place);
+            }
+        });
+    }
+}
+
+impl<S: Downstream> Session<S> {
+    /// Sends the request whose head is in `out`, and its answer back.
+    pub(super) async fn transfer(&mut self, connection: &Connection, transfer: &mut Transfer) -> After {
+        let mut instance = None;
+        let answer = match self.ask(connection, transfer, &mut instance).await {
+            Ok(answer) => answer,
+            Err(kind) => return self.fail(connection, transfer, kind).await,
+        };
+        let Some(instance) = instance else {
+            return After::Close;
+        };
+        transfer.outcome.status = answer.status;
+        transfer.outcome.bytes_out += self.out.len() as u64;
+        if answer.status == 101 {
+            // Rare and long: its future is not part of every connection's memory.
+            Box::pin(self.tunnel(connection, transfer, instance)).await
+        } else {
+            self.relay_answer(connection, transfer, instance, answer).await
+        }
+    }
+
+    /// Sends the request, or as much of it as the instance takes, and reads the head of the final answer, which
+    /// is then in `out`.
+    async fn ask(
+        &mut self,
+        connection: &Connection,
+        transfer: &mut Transfer,
+        instance: &mut Option<TcpStream>,
+    ) -> Result<Final, ErrorKind> {
+        transfer.upload.pipe.look(&mut self.input).map_err(blame_upload)?;
+        put_together(&mut transfer.upload.pipe, &mut self.input, &mut self.out);
+        let mut may_reuse = true;
+        let instance = loop {
+            let reuse_ms = match (may_reuse, transfer.plan.is_repeatable) {
+                (true, true) => Some(u64::MAX),
+                (true, false) => Some(LATELY_MS),
+                (false, _) => None,
+            };
+            let (connected, is_reused) = self.connect(connection, &mut transfer.exchange, reuse_ms).await?;
+            let instance = instance.insert(connected);
+            let upload = &mut transfer.upload;
+            match self
+                .wait(connection, instance, upload, &mut transfer.answer)
+                .await
+            {
+                Waited::Bytes => break instance,
+                Waited::Closed if is_reused && (transfer.plan.is_repeatable || upload.head_sent == 0) => {
+                    transfer.exchange.retried();
+                    may_reuse = false;
+                    upload.head_sent = 0;
+                    upload.is_abandoned = false;
+                }
+                Waited::Closed => return Err(ErrorKind::ResponseClosed),
+                Waited::Failed(kind) => return Err(kind),
+            }
+        };
+        // An answer before the end of the head means that the instance does not want the rest.
+        transfer.upload.is_abandoned |= transfer.upload.head_sent < self.out.len();
+        transfer.upload.head_sent = 0;
+        self.out.clear();
+        self.read_answer(connection, transfer, instance).await
+    }
+
+    /// A connection to the instance chosen, or to another one if need be, and whether it was used before.
+    async fn connect(
+        &mut self,
+        connection: &Connection,
+        exchange: &mut Exchange,
+        reuse_ms: Option<u64>,
+    ) -> Result<(TcpStream, bool), ErrorKind> {
+        let context = &self.context;
+        if let Some(reuse_ms) = reuse_ms
+            && let Some(instance) = context
+                .pool
+                .take(exchange.endpoint().key(), context.now_ms(), reuse_ms)
+        {
+            return Ok((instance, true));
+        }
+        // Rare, so its future is not part of every connection's memory.
+        Box::pin(establish(context, connection, exchange, reuse_ms)).await
+    }
+
+    /// Sends what is left of the request while waiting for bytes of the answer.
+    async fn wait(
+        &mut self,
+        connection: &Connection,
+        instance: &mut TcpStream,
+        upload: &mut Upload,
+        answer: &mut Buffer,
+    ) -> Waited {
+        let Self {
+            context,
+            stream,
+            input,
+            out,
+            ..
+        } = self;
+        let timeouts = &context.config.timeouts;
+        let waiting = poll_fn(|task| {
+            let mut progress = false;
+            if let Poll::Ready(Err(kind)) = upload.poll(
+                task,
+                &context.buffers,
+                (out, input),
+                (stream, instance),
+                &mut progress,
+            ) {
+                return Poll::Ready(Waited::Failed(kind));
+            }
+            context.buffers.lend(answer);
+            match answer.poll_fill(task, instance) {
+                // What comes before anything was sent answers nothing that was asked.
+                Poll::Ready(Ok(1..)) if upload.head_sent > 0 || out.is_empty() => {
+                    return Poll::Ready(Waited::Bytes);
+                }
+                Poll::Ready(Ok(_) | Err(_)) => {
+                    answer.clear();
+                    return Poll::Ready(Waited::Closed);
+                }
+                Poll::Pending => context.buffers.take_back_empty(answer),
+            }
+            if progress {
+                let waits_for_client = upload.waits_for_client(out);
+                connection.touch(if waits_for_client {
+                    timeouts.client_idle
+                } else {
+                    timeouts.server
+                });
+            }
+            Poll::Pending
+        });
+        match connection.within(timeouts.server, waiting).await {
+            Ok(waited) => waited,
+            Err(Elapsed) if upload.waits_for_client(out) => Waited::Failed(ErrorKind::RequestTimeout),
+            Err(Elapsed) => Waited::Failed(ErrorKind::ResponseTimeout),
+        }
+    }
+
+    /// Reads heads until the final one, which is then in `out`; passes interim ones on.
+    async fn read_answer(
+        &mut self,
+        connection: &Connection,
+        transfer: &mut Transfer,
+        instance: &mut TcpStream,
+    ) -> Result<Final, ErrorKind> {
+        let mut patience = Patience::default();
+        let mut interim = 0;
+        loop {
+            let read = if !transfer.answer.is_empty() && patience.is_time(transfer.answer.data()) {
+                self.parse_answer(transfer)?
+            } else {
+                Answer::Partial
+            };
+            match read {
+                Answer::Final(answer) => return Ok(answer),
+                Answer::Interim => {
+                    interim += 1;
+                    if interim > INTERIM_MAX {
+                        return Err(ErrorKind::ResponseMalformed);
+                    }
+                    patience = Patience::default();
+                    transfer.outcome.bytes_out += self.out.len() as u64;
+                    if self.send(connection, After::Continue).await != After::Continue {
+                        return Err(ErrorKind::ClientAborted);
+                    }
+                }
+                Answer::Partial => {
+                    let Transfer { answer, upload, .. } = &mut *transfer;
+                    self.context.buffers.lend(answer);
+                    answer.make_room(self.context.config.limits.head_bytes_max);
+                    match self.wait(connection, instance, upload, answer).await {
+                        Waited::Bytes => {}
+                        Waited::Closed => return Err(ErrorKind::ResponseClosed),
+                        Waited::Failed(kind) => return Err(kind),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what there is of an answer. No await: the view of the head lives on the stack only.
+    fn parse_answer(&mut self, transfer: &mut Transfer) -> Result<Answer, ErrorKind> {
+        let Transfer {
+            exchange,
+            plan:
+                Plan {
+                    client,
+                    expects_continue,
+                    ..
+                },
+            upload,
+            answer,
+            ..
+        } = transfer;
+        let limits = &self.context.config.limits;
+        let mut room = room();
+        let response = match Response::parse(answer.data(), &mut room, limits, client.asked) {
+            Ok(Some(response)) => response,
+            Ok(None) => return Ok(Answer::Partial),
+            Err(_) => return Err(ErrorKind::ResponseMalformed),
+        };
+        let (length, status, framing) = (response.length(), response.status(), response.framing());
+        if status < 200 && status != 101 {
+            // A client of HTTP/1.0 does not know of such responses (RFC 9110 §15.2).
+            if client.version == Version::Http11 {
+                forward::informational(self.out.bytes_mut(), &response);
+                self.out.put(b"\r\n");
+            }
+            answer.consume(length);
+            return Ok(Answer::Interim);
+        }
+        let mut download = Pipe::new(framing, None);
+        let mut ends_with_connection = framing == Framing::UntilClose;
+        if framing == Framing::Chunked && client.version == Version::Http10 {
+            download.take_framing_off();
+            ends_with_connection = true;
+        }
+        // A client that waits for leave to send its body will not send it after a final answer.
+        let may_follow = upload.pipe.has_all() || !*expects_continue || upload.pipe.taken() > 0;
+        let client_keeps =
+            client.keep_alive && may_follow && !ends_with_connection && !self.context.draining();
+        let answered = Answered {
+            version: client.version,
+            keep_alive: client_keeps,
+        };
+        forward::response(
+            self.out.bytes_mut(),
+            &response,
+            answered,
+            exchange.choice().set_cookies(),
+        );
+        let instance_keeps = response.keep_alive();
+        answer.consume(length);
+        if status != 101 {
+            download.look(answer).map_err(blame_download)?;
+            put_together(&mut download, answer, &mut self.out);
+        }
+        Ok(Answer::Final(Final {
+            status,
+            download,
+            ends_with_connection,
+            instance_keeps,
+            client_keeps,
+        }))
+    }
+
+    /// Sends the head in `out` and the body behind it.
+    async fn relay_answer(
+        &mut self,
+        connection: &Connection,
+        transfer: &mut Transfer,
+        mut instance: TcpStream,
+        mut final_answer: Final,
+    ) -> After {
+        let Self {
+            context,
+            stream,
+            input,
+            out,
+            ..
+        } = self;
+        let Transfer { upload, answer, .. } = &mut *transfer;
+        let download = &mut final_answer.download;
+        // Those behind the head were counted with it.
+        let put_before = download.taken() - download.ready() as u64;
+        let timeouts = &context.config.timeouts;
+        let relaying = poll_fn(|task| {
+            let mut progress = false;
+            let written = match download.poll_write_behind(task, out, answer, stream, &mut progress) {
+                Poll::Ready(Ok(())) => download.poll(
+                    task,
+                    &context.buffers,
+                    answer,
+                    (&mut instance, stream),
+                    &mut progress,
+                ),
+                other => other,
+            };
+            if let Poll::Ready(written) = written {
+                return Poll::Ready(written.map_err(blame_download));
+            }
+            // `out` is the answer's now.
+            if let Poll::Ready(Err(kind)) = upload.poll(
+                task,
+                &context.buffers,
+                (&NO_HEAD, input),
+                (stream, &mut instance),
+                &mut progress,
+            ) {
+                return Poll::Ready(Err(kind));
+            }
+            if progress {
+                let waits_for_client = download.waits_for() == Side::Sink;
+                connection.touch(if waits_for_client {
+                    timeouts.client_idle
+                } else {
+                    timeouts.server
+                });
+            }
+            Poll::Pending
+        });
+        let ended = match connection.within(timeouts.server, relaying).await {
+            Ok(ended) => ended,
+            Err(Elapsed) if !out.is_empty() || download.waits_for() == Side::Sink => {
+                Err(ErrorKind::ClientAborted)
+            }
+            Err(Elapsed) => Err(ErrorKind::ResponseTimeout),
+        };
+        transfer.outcome.bytes_out += download.taken() - put_before;
+        if let Err(kind) = ended {
+            if kind != ErrorKind::ClientAborted && final_answer.ends_with_connection {
+                self.stream.reset_on_close();
+            }
+            transfer.outcome.error = Some(kind);
+            return After::Close;
+        }
+        let is_sent = transfer.upload.pipe.is_done();
+        if final_answer.instance_keeps
+            && is_sent
+            && !transfer.upload.is_abandoned
+            && transfer.answer.is_empty()
+        {
+            context
+                .pool
+                .put(transfer.exchange.endpoint().key(), instance, context.now_ms());
+        }
+        match (final_answer.client_keeps, is_sent) {
+            (true, true) => After::Continue,
+            // The client knew that this was the last request.
+            (false, true) if !transfer.plan.client.keep_alive => After::Close,
+            _ => After::Linger,
+        }
+    }
+
+    /// Relays whatever comes, both ways, after the protocol was switched.
+    async fn tunnel(
+        &mut self,
+        connection: &Connection,
+        transfer: &mut Transfer,
+        mut instance: TcpStream,
+    ) -> After {
+        if self.send(connection, After::Continue).await != After::Continue {
+            transfer.outcome.error = Some(ErrorKind::ClientAborted);
+            return After::Close;
+        }
+        self.context.buffers.take_back(&mut self.out);
+        // It may last for days.
+        transfer.exchange.pin();
+        let client = (&mut self.stream, &mut self.input);
+        let relayed = relay(
+            &self.context,
+            connection,
+            client,
+            (&mut instance, &mut transfer.answer),
+        )
+        .await;
+        if relayed.error == Some(ErrorKind::ResponseClosed) {
+            self.stream.reset_on_close();
+        }
+        transfer.outcome.error = relayed.error;
+        transfer.outcome.bytes_in += relayed.up;
+        transfer.outcome.bytes_out += relayed.down;
+        After::Close
+    }
+
+    /// Answers a request that has no answer from an instance.
+    async fn fail(&mut self, connection: &Connection, transfer: &mut Transfer, kind: ErrorKind) -> After {
+        transfer.outcome.error = Some(kind);
+        if kind == ErrorKind::ClientAborted {
+            return After::Close;
+        }
+        let client = transfer.plan.client;
+        let goes_on = client.keep_alive && transfer.upload.pipe.is_done();
+        let after = self.refuse(
+            kind,
+            client,
+            if goes_on { After::Continue } else { After::Linger },
+        );
+        let length = self.out.len() as u64;
+        let after = self.send(connection, after).await;
+        if self.out.is_empty() {
+            transfer.outcome.status = kind.status();
+            transfer.outcome.bytes_out += length;
+        }
+        after
+    }
+}
+
+/// For uploads whose head was sent.
+static NO_HEAD: Buffer = Buffer::NONE;
+
+impl Upload {
+    /// Sends what can be sent of the head in `out` and of the body. Fails only by fault of the client; an
+    /// instance that takes no more may still answer.
+    fn poll<S: Downstream>(
+        &mut self,
+        task: &mut TaskContext<'_>,
+        buffers: &Buffers,
+        (out, input): (&Buffer, &mut Buffer),
+        (stream, instance): (&mut S, &mut TcpStream),
+        progress: &mut bool,
+    ) -> Poll<Result<(), ErrorKind>> {
+        if self.is_abandoned {
+            return Poll::Ready(Ok(()));
+        }
+        while let Some(rest @ [_, ..]) = out.data().get(self.head_sent..) {
+            match Pin::new(&mut *instance).poll_write(task, rest) {
+                Poll::Ready(Ok(count @ 1..)) => {
+                    *progress = true;
+                    self.head_sent += count;
+                }
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.is_abandoned = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.pipe.is_done() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.pipe.poll(task, buffers, input, (stream, instance), progress) {
+            Poll::Ready(Err(Broken::Sink)) => {
+                self.is_abandoned = true;
+                Poll::Ready(Ok(()))
+            }
+            other => other.map_err(blame_upload),
+        }
+    }
+
+    /// Whether it is the client on whom everything waits.
+    fn waits_for_client(&self, out: &Buffer) -> bool {
+        !self.is_abandoned
+            && self.head_sent >= out.len()
+            && !self.pipe.is_done()
+            && self.pipe.waits_for() == Side::Source
+    }
+}
+
+/// Puts a small part of a body behind its head.
+fn put_together(pipe: &mut Pipe, body: &mut Buffer, head: &mut Buffer) {
+    let count = pipe.ready();
+    if count > 0 && count <= TOGETHER_BYTES_MAX.min(head.room()) {
+        head.put(body.data().get(..count).unwrap_or_default());
+        pipe.written(body, count);
+    }
+}
+
+fn blame_upload(broken: Broken) -> ErrorKind {
+    match broken {
+        Broken::Source => ErrorKind::ClientAborted,
+        Broken::Sink => ErrorKind::ResponseClosed,
+        Broken::Framing(_) => ErrorKind::RequestMalformed,
+        Broken::TooLong => ErrorKind::BodyTooLarge,
+    }
+}
+
+fn blame_download(broken: Broken) -> ErrorKind {
+    match broken {
+        Broken::Source => ErrorKind::ResponseClosed,
+        Broken::Sink => ErrorKind::ClientAborted,
+        Broken::Framing(_) | Broken::TooLong => ErrorKind::ResponseMalformed,
+    }
+}

@@ -1,0 +1,365 @@
+//! The proxy as its owner sees it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+use weir_model::{
+    AgentId, Digest, Frame, GatewayFrame, Generation, InstanceFrame, LatencyCounts, OutcomeCounts, Refusal, RouteFrame,
+    Snapshot,
+};
+
+use crate::{
+    config::Config,
+    error::{ErrorKind, StartError},
+    listener,
+    metrics::{Process, exposition},
+    resolve::Resolver,
+    table::{Compiler, Gateway, Next, Table},
+    worker::{self, Order, Worker},
+};
+
+/// What became of a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Gateways that are not served as asked, and why: a port that is taken, a chain that leads nowhere.
+    pub refused: Vec<Refusal>,
+}
+
+/// What became of the connections at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still busy at the deadline and were cut.
+    pub cut: usize,
+}
+
+/// A running data plane. Cheap to clone: every clone is the same proxy.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Arc<Config>,
+    id: AgentId,
+    tables: Arc<ArcSwap<Table>>,
+    workers: Vec<Worker>,
+    started_at_ms: u64,
+    /// Only one snapshot is applied at a time; no worker ever takes this lock.
+    control: tokio::sync::Mutex<Control>,
+    ended: Mutex<bool>,
+}
+
+#[derive(Debug)]
+struct Control {
+    compiler: Compiler,
+    /// Sockets that are open; the value says whether it is the one for virtual hosts.
+    sockets: BTreeMap<SocketAddr, bool>,
+}
+
+impl Proxy {
+    /// Starts the workers. Nothing is served until a snapshot is applied.
+    ///
+    /// # Errors
+    /// [`StartError`] when threads or runtimes cannot be had.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let id = AgentId::new("proxy").expect("not empty");
+        Self::start_as(id, config)
+    }
+
+    /// As [`Proxy::start`]; frames bear this name.
+    ///
+    /// # Errors
+    /// [`StartError`] when threads or runtimes cannot be had.
+    pub fn start_as(id: AgentId, config: Config) -> Result<Self, StartError> {
+        if !(1..=256).contains(&config.workers) {
+            return Err(StartError::WorkerCount(config.workers));
+        }
+        let resolver = Resolver::start().map_err(|source| StartError::Worker { worker: 0, source })?;
+        let config = Arc::new(config);
+        let tables = Arc::new(ArcSwap::from_pointee(Table::empty()));
+        let epoch = Instant::now();
+        let workers = (0..config.workers)
+            .map(|number| Worker::start(number, Arc::clone(&config), Arc::clone(&tables), epoch))
+            .collect::<Result<_, _>>()?;
+        let compiler = Compiler::new(config.workers, resolver);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                id,
+                tables,
+                workers,
+                started_at_ms: unix_ms(),
+                control: tokio::sync::Mutex::new(Control { compiler, sockets: BTreeMap::new() }),
+                ended: Mutex::new(false),
+            }),
+        })
+    }
+
+    /// Serves this snapshot from now on. Applying the same one again tries again to open the sockets that
+    /// could not be had.
+    pub async fn apply(&self, snapshot: &Snapshot) -> Applied {
+        self.apply_keeping(snapshot, snapshot.digest(), &[]).await
+    }
+
+    /// As [`Proxy::apply`], where the snapshot is only the sound part of a document with digest `digest`: gateways
+    /// named in `refused` stay as they were before.
+    pub async fn apply_keeping(&self, snapshot: &Snapshot, digest: Digest, refused: &[Refusal]) -> Applied {
+        let mut control = self.inner.control.lock().await;
+        let before = self.inner.tables.load_full();
+        let mut outcome = Applied::default();
+        let kept: Vec<weir_model::Gateway> = before
+            .gateways()
+            .filter(|gateway| refused.iter().any(|refusal| refusal.gateway == gateway.name().as_str()))
+            .filter(|gateway| snapshot.gateway(gateway.name().as_str()).is_none())
+            .map(|gateway| gateway.source.clone())
+            .collect();
+        let compiled = if kept.is_empty() {
+            control.compiler.compile(snapshot, snapshot.generation(), Some(digest), &before, Instant::now())
+        } else {
+            // New gateways first: of two that want one socket the kept one gives way.
+            let all = snapshot.gateways().iter().cloned().chain(kept).collect();
+            let (sound, problems) = Snapshot::sound_part(snapshot.namespace(), snapshot.generation(), all);
+            outcome.refused.extend(
+                problems.into_iter().map(|p| Refusal { gateway: p.gateway.to_string(), reason: p.kind.to_string() }),
+            );
+            control.compiler.compile(&sound, snapshot.generation(), Some(digest), &before, Instant::now())
+        };
+        self.swap(&mut control, compiled, &mut outcome).await;
+        outcome
+    }
+
+    /// Opens, swaps, closes: in this order no request meets a closed door.
+    async fn swap(&self, control: &mut Control, table: Table, outcome: &mut Applied) {
+        let inner = &self.inner;
+        let mut wanted: BTreeMap<SocketAddr, bool> = table.sockets().map(|address| (address, false)).collect();
+        if let Some(address) = inner.config.virtual_hosts
+            && table.has_hosts()
+        {
+            wanted.insert(address, true);
+        }
+        // A socket that is to be used otherwise, or overlaps a new one, must be closed first.
+        let gone: BTreeSet<SocketAddr> = control
+            .sockets
+            .iter()
+            .filter(|(address, virtual_hosts)| wanted.get(address) != Some(virtual_hosts))
+            .map(|(address, _)| *address)
+            .collect();
+        let mut opened = Vec::new();
+        let mut delayed = Vec::new();
+        for (address, virtual_hosts) in &wanted {
+            if control.sockets.get(address) == Some(virtual_hosts) {
+                continue;
+            }
+            if gone.iter().any(|gone| gone.port() == address.port()) {
+                delayed.push((*address, *virtual_hosts));
+                continue;
+            }
+            match listener::open(*address, inner.workers.len(), inner.config.backlog) {
+                Ok(sockets) => opened.push((*address, *virtual_hosts, sockets)),
+                Err(error) => outcome.refused.push(refusal(&table, *address, *virtual_hosts, &error)),
+            }
+        }
+        let table = Arc::new(table);
+        inner.tables.store(Arc::clone(&table));
+        for address in gone {
+            control.sockets.remove(&address);
+            for worker in &inner.workers {
+                let _ = worker.orders.send(Order::Unlisten { address }).await;
+            }
+        }
+        for (address, virtual_hosts) in delayed {
+            match self.open_when_free(address).await {
+                Ok(sockets) => opened.push((address, virtual_hosts, sockets)),
+                Err(error) => outcome.refused.push(refusal(&table, address, virtual_hosts, &error)),
+            }
+        }
+        for (address, virtual_hosts, sockets) in opened {
+            control.sockets.insert(address, virtual_hosts);
+            for (worker, socket) in inner.workers.iter().zip(sockets) {
+                let _ = worker.orders.send(Order::Listen { address, socket, virtual_hosts }).await;
+            }
+        }
+    }
+
+    /// Workers need a moment to close a socket whose port is used anew with another address.
+    async fn open_when_free(&self, address: SocketAddr) -> std::io::Result<Vec<std::net::TcpListener>> {
+        let mut attempts = 0;
+        loop {
+            match listener::open(address, self.inner.workers.len(), self.inner.config.backlog) {
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && attempts < 100 => {
+                    attempts += 1;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Generation and digest that are served.
+    pub fn serving(&self) -> (Generation, Option<Digest>) {
+        let table = self.inner.tables.load();
+        (table.generation, table.digest)
+    }
+
+    /// Sockets that are open.
+    pub async fn sockets(&self) -> Vec<SocketAddr> {
+        self.inner.control.lock().await.sockets.keys().copied().collect()
+    }
+
+    /// Cumulative figures since the start.
+    pub fn frame(&self) -> Frame {
+        let table = self.inner.tables.load_full();
+        Frame {
+            agent: self.inner.id.clone(),
+            started_at_ms: self.inner.started_at_ms,
+            at_ms: unix_ms(),
+            generation: table.generation,
+            digest: table.digest,
+            gateways: table.gateways().map(|gateway| gateway_frame(gateway)).collect(),
+        }
+    }
+
+    /// The figures as Prometheus text.
+    pub fn metrics(&self) -> String {
+        let workers = &self.inner.workers;
+        let process = Process {
+            connections_open: worker::sum(workers, |figures| &figures.connections_open),
+            connections_total: worker::sum(workers, |figures| &figures.connections_total),
+            rejected: ErrorKind::ALL
+                .into_iter()
+                .enumerate()
+                .map(|(index, kind)| {
+                    let count = workers
+                        .iter()
+                        .filter_map(|worker| worker.figures.rejected.get(index))
+                        .fold(0u64, |sum, figure| sum.wrapping_add(figure.load(Ordering::Relaxed)));
+                    (kind.label(), count)
+                })
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+        };
+        exposition(&self.frame(), &process)
+    }
+
+    /// `/metrics`, `/health` and `/frames`.
+    pub fn router(&self) -> axum::Router {
+        crate::admin::router(self.clone())
+    }
+
+    /// Stops accepting, ends idle connections step by step, lets the others finish until the deadline, cuts
+    /// what is left and ends the workers. Later calls do nothing.
+    pub async fn shutdown(&self, deadline: Duration) -> Drained {
+        {
+            let mut ended = self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::replace(&mut *ended, true) {
+                return Drained::default();
+            }
+        }
+        let deadline = Instant::now() + deadline;
+        let mut answers = Vec::new();
+        for worker in &self.inner.workers {
+            let (done, answer) = oneshot::channel();
+            if worker.orders.send(Order::Drain { deadline, done }).await.is_ok() {
+                answers.push(answer);
+            }
+        }
+        let mut drained = Drained::default();
+        for answer in answers {
+            drained.cut += answer.await.unwrap_or_default();
+        }
+        drained
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            // With the last sender gone the worker's loop ends, and with it its connections.
+            let (closed, _) = tokio::sync::mpsc::channel(1);
+            drop(std::mem::replace(&mut worker.orders, closed));
+        }
+        for worker in &mut self.workers {
+            worker.join();
+        }
+    }
+}
+
+fn refusal(table: &Table, address: SocketAddr, virtual_hosts: bool, error: &std::io::Error) -> Refusal {
+    let reason = match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("{address} is already in use by another program"),
+        std::io::ErrorKind::PermissionDenied => format!("there is no permission to listen on {address}"),
+        std::io::ErrorKind::AddrNotAvailable => format!("{address} is not an address of this machine"),
+        _ => format!("cannot listen on {address}: {error}"),
+    };
+    if virtual_hosts {
+        return Refusal { gateway: String::new(), reason: format!("virtual hosts are not served: {reason}") };
+    }
+    let gateway = table.by_listener(address).and_then(|slot| table.gateway(slot));
+    Refusal { gateway: gateway.map(|gateway| gateway.name().to_string()).unwrap_or_default(), reason }
+}
+
+fn gateway_frame(gateway: &Gateway) -> GatewayFrame {
+    GatewayFrame {
+        name: gateway.name().clone(),
+        requests: gateway.live.shards.sum(|shard| &shard.requests),
+        unrouted: gateway.live.shards.sum(|shard| &shard.unrouted),
+        routes: gateway.source.routes.iter().zip(&gateway.routes).map(|(source, route)| route_frame(source, route)).collect(),
+    }
+}
+
+fn route_frame(source: &weir_model::Route, route: &crate::table::Route) -> RouteFrame {
+    let shards = &route.live.shards;
+    let mut outcomes = OutcomeCounts::default();
+    let mut latency = LatencyCounts::default();
+    for shard in shards.iter() {
+        shard.outcomes.read_into(&mut outcomes, &mut latency);
+    }
+    let instances = match &route.next {
+        Next::Gateway(_) => Vec::new(),
+        Next::Endpoints(endpoints) => endpoints.all.iter().map(instance_frame).collect(),
+    };
+    RouteFrame {
+        name: source.name.clone(),
+        requests: shards.sum(|shard| &shard.requests),
+        by_condition: shards.sum(|shard| &shard.by_condition),
+        by_cookie: shards.sum(|shard| &shard.by_cookie),
+        in_flight: shards.sum(|shard| &shard.in_flight),
+        retries: shards.sum(|shard| &shard.retries),
+        outcomes,
+        bytes_in: shards.sum(|shard| &shard.bytes_in),
+        bytes_out: shards.sum(|shard| &shard.bytes_out),
+        latency,
+        instances,
+    }
+}
+
+fn instance_frame(endpoint: &crate::table::Endpoint) -> InstanceFrame {
+    let shards = &endpoint.live.shards;
+    let mut outcomes = OutcomeCounts::default();
+    let mut latency = LatencyCounts::default();
+    for shard in shards.iter() {
+        shard.outcomes.read_into(&mut outcomes, &mut latency);
+    }
+    InstanceFrame {
+        id: endpoint.id.clone(),
+        address: format!("{}:{}", endpoint.host, endpoint.port),
+        requests: shards.sum(|shard| &shard.requests),
+        in_flight: shards.sum(|shard| &shard.in_flight),
+        outcomes,
+        latency,
+    }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        .unwrap_or_default()
+}

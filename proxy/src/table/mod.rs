@@ -1,0 +1,228 @@
+//! The one thing that is swapped: a snapshot compiled to what the request path reads.
+//!
+//! **Invariants.** Immutable. A gateway that did not change is the same allocation in the next table. Every
+//! place that a route leads to is in the table. What changes while it serves (counters, health, addresses of
+//! names) is behind the `live` parts, which outlive it.
+
+mod compile;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+pub(crate) use compile::Compiler;
+use weir_model::{
+    Balance, Digest, GatewayName, Generation, InstanceId, Protocol, RouteName, Sticky, Weight,
+};
+
+use crate::{
+    condition::Compiled,
+    live::{EndpointLive, GatewayLive, RouteLive},
+    resolve::Address,
+    schedule::Schedule,
+};
+
+/// Longest host name that is looked up, in bytes (RFC 1035 §2.3.4 allows 255, a port adds six).
+const HOST_BYTES_MAX: usize = 264;
+
+/// Everything that is served at one moment.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Differs between any two tables of a process.
+    pub(crate) serial: u64,
+    pub(crate) generation: Generation,
+    pub(crate) digest: Option<Digest>,
+    /// By slot; a slot without a gateway is one that was removed lately.
+    gateways: Vec<Option<Arc<Gateway>>>,
+    /// Slots in the order of the snapshot.
+    order: Vec<u32>,
+    listeners: HashMap<SocketAddr, u32>,
+    /// Host names in lower case.
+    hosts: HashMap<Box<[u8]>, u32>,
+}
+
+/// A gateway, compiled.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    /// What it was made of: equal content is not compiled again.
+    pub(crate) source: weir_model::Gateway,
+    pub(crate) live: Arc<GatewayLive>,
+    /// Routes with a condition and a strength over zero, in order.
+    pub(crate) conditioned: Box<[u16]>,
+    /// `None`: every weight is zero.
+    pub(crate) weights: Option<Schedule>,
+    pub(crate) routes: Box<[Route]>,
+    /// Names of cookies that it sets, if it is sticky.
+    pub(crate) cookies: Option<GatewayCookies>,
+}
+
+/// Cookies of a sticky gateway (spec of the gateway agent, §3.3).
+#[derive(Debug)]
+pub(crate) struct GatewayCookies {
+    /// `o_<gateway>`: which route the weights chose.
+    pub(crate) weighted: Box<[u8]>,
+}
+
+/// A route, compiled.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) live: Arc<RouteLive>,
+    pub(crate) condition: Option<Compiled>,
+    /// Split between the route (0) and the weights (1) for matching requests; `None`: always the route.
+    pub(crate) strength: Option<Schedule>,
+    pub(crate) next: Next,
+    pub(crate) cookies: Option<RouteCookies>,
+}
+
+/// Cookies of a route of a sticky gateway.
+#[derive(Debug)]
+pub(crate) struct RouteCookies {
+    /// Lookup name of the route: the value by which the client comes back, and the name of the cookie
+    /// that holds the instance.
+    pub(crate) lookup: Box<[u8]>,
+    /// `im_<route>`: whether a matching request took the route or the weights.
+    pub(crate) matched: Box<[u8]>,
+    /// `Set-Cookie` values: chosen by weight, taken by condition, left to the weights by condition.
+    pub(crate) set_weighted: Box<[u8]>,
+    pub(crate) set_taken: Box<[u8]>,
+    pub(crate) set_left: Box<[u8]>,
+}
+
+/// Where a route leads.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The gateway in this slot.
+    Gateway(u32),
+    /// One of these.
+    Endpoints(Endpoints),
+}
+
+/// The instances of a route.
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    pub(crate) balance: Balance,
+    /// Those that take new requests come first.
+    pub(crate) all: Box<[Endpoint]>,
+    /// How many take new requests.
+    pub(crate) serving: usize,
+}
+
+/// An instance, compiled.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) id: InstanceId,
+    pub(crate) live: Arc<EndpointLive>,
+    pub(crate) address: Address,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Differs between any two (instance, address) of a process: by it connections are pooled.
+    key: u64,
+    /// Value of the instance cookie, if the gateway is sticky to instances.
+    pub(crate) lookup: Option<Box<[u8]>>,
+    pub(crate) set_cookie: Option<Box<[u8]>>,
+}
+
+impl Endpoint {
+    /// Where it is; `None` while its name is not resolved.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.address.current()
+    }
+
+    /// By which connections to it are pooled.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// A connection was made.
+    pub(crate) fn connected(&self) {
+        self.live.connected();
+    }
+
+    /// A connection could not be made.
+    pub(crate) fn connect_failed(&self, now_ms: u64) {
+        self.live.connect_failed(now_ms);
+    }
+}
+
+impl Gateway {
+    pub(crate) fn name(&self) -> &GatewayName {
+        &self.source.name
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.source.protocol
+    }
+
+    pub(crate) fn sticky(&self) -> Sticky {
+        self.source.sticky
+    }
+
+    /// Whether this cookie is one that the gateway sets, and that its services therefore must not see.
+    pub(crate) fn is_own_cookie(&self, name: &[u8]) -> bool {
+        self.cookies.as_ref().is_some_and(|cookies| {
+            *cookies.weighted == *name
+                || self
+                    .routes
+                    .iter()
+                    .filter_map(|route| route.cookies.as_ref())
+                    .any(|route| *route.matched == *name || *route.lookup == *name)
+        })
+    }
+
+    pub(crate) fn route_name(&self, index: u16) -> Option<&RouteName> {
+        self.source.routes.get(usize::from(index)).map(|route| &route.name)
+    }
+
+    pub(crate) fn weight(&self, index: usize) -> Weight {
+        self.source.routes.get(index).map(|route| route.weight).unwrap_or_default()
+    }
+}
+
+impl Table {
+    /// Serves nothing.
+    pub(crate) fn empty() -> Self {
+        Self {
+            serial: 0,
+            generation: Generation::default(),
+            digest: None,
+            gateways: Vec::new(),
+            order: Vec::new(),
+            listeners: HashMap::new(),
+            hosts: HashMap::new(),
+        }
+    }
+
+    /// The gateway in a slot.
+    pub(crate) fn gateway(&self, slot: u32) -> Option<&Arc<Gateway>> {
+        self.gateways.get(slot as usize)?.as_ref()
+    }
+
+    /// The gateway that has this socket.
+    pub(crate) fn by_listener(&self, address: SocketAddr) -> Option<u32> {
+        self.listeners.get(&address).copied()
+    }
+
+    /// The gateway that has this host name, whatever its case; a port is part of the name (Vamp's rule).
+    pub(crate) fn by_host(&self, host: &[u8]) -> Option<u32> {
+        let mut lower = [0; HOST_BYTES_MAX];
+        let lower = lower.get_mut(..host.len())?;
+        lower.copy_from_slice(host);
+        lower.make_ascii_lowercase();
+        self.hosts.get(&*lower).copied()
+    }
+
+    /// Its gateways in the order of the snapshot.
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
+        self.order.iter().filter_map(|slot| self.gateway(*slot))
+    }
+
+    /// Sockets that it needs, with what they carry.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.keys().copied()
+    }
+
+    /// Whether any gateway has a host name.
+    pub(crate) fn has_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+}

@@ -1,0 +1,123 @@
+//! Making a connection to an instance of the route that was chosen.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::{
+    error::ErrorKind,
+    exchange::Exchange,
+    worker::{Connection, Context, Elapsed},
+};
+
+/// Pause before an instance is tried again because the route has no other; grows with the square of the
+/// attempts. Long enough for a listening queue to be emptied, short enough for a request to wait.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Connects to the instance chosen, after failures to others of its route while there are any, then to the
+/// same again: one attempt and as many more as the configuration allows. An instance that is tried since
+/// another failed may be had from the pool, if a connection used in the last `reuse_ms` milliseconds waits
+/// there; then the second value is `true`.
+///
+/// # Errors
+/// That of the last attempt.
+pub(crate) async fn establish(
+    context: &Context,
+    connection: &Connection,
+    exchange: &mut Exchange,
+    reuse_ms: Option<u64>,
+) -> Result<(TcpStream, bool), ErrorKind> {
+    let mut attempts = 0;
+    loop {
+        if attempts > 0
+            && let Some(reuse_ms) = reuse_ms
+            && let Some(stream) = context
+                .pool
+                .take(exchange.endpoint().key(), context.now_ms(), reuse_ms)
+        {
+            return Ok((stream, true));
+        }
+        let failure = match exchange.endpoint().address() {
+            None => Failure {
+                kind: ErrorKind::Unresolved,
+                ours: false,
+            },
+            Some(address) => match attempt(context, connection, address).await {
+                Ok(stream) => {
+                    exchange.endpoint().connected();
+                    return Ok((stream, false));
+                }
+                Err(failure) => failure,
+            },
+        };
+        tracing::debug!(
+            endpoint = %exchange.endpoint().id,
+            error = failure.kind.label(),
+            attempts,
+            "an instance could not be reached"
+        );
+        if failure.ours {
+            // Not the instance's fault: it keeps its good name.
+            context.pool.clear();
+        } else {
+            exchange.endpoint().connect_failed(context.now_ms());
+        }
+        if attempts >= context.config.retries {
+            return Err(failure.kind);
+        }
+        attempts += 1;
+        exchange.retried();
+        if !exchange.another_endpoint(failure.kind) {
+            tokio::time::sleep(PAUSE * attempts * attempts).await;
+        }
+    }
+}
+
+struct Failure {
+    kind: ErrorKind,
+    /// This host has no descriptor or port left.
+    ours: bool,
+}
+
+async fn attempt(
+    context: &Context,
+    connection: &Connection,
+    address: SocketAddr,
+) -> Result<TcpStream, Failure> {
+    match connection
+        .within(context.config.timeouts.connect, connect(address))
+        .await
+    {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(failure(&error)),
+        Err(Elapsed) => Err(Failure {
+            kind: ErrorKind::ConnectTimeout,
+            ours: false,
+        }),
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_nodelay(true)?;
+    socket.connect(address).await
+}
+
+fn failure(error: &io::Error) -> Failure {
+    /// `ENFILE` and `EMFILE`: the system, or this process, has no descriptor left.
+    const NO_DESCRIPTOR: [i32; 2] = [23, 24];
+    let ours = error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.kind() == io::ErrorKind::OutOfMemory
+        || error
+            .raw_os_error()
+            .is_some_and(|code| NO_DESCRIPTOR.contains(&code));
+    let kind = match error.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorKind::ConnectRefused,
+        io::ErrorKind::TimedOut => ErrorKind::ConnectTimeout,
+        _ => ErrorKind::ConnectFailed,
+    };
+    Failure { kind, ours }
+}

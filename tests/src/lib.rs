@@ -1,0 +1,15 @@
+//! Suites that need more than one crate, and their harness.
+//!
+//! **Job.** Programs under test ([`Program`]), waiting with a bound ([`eventually`]) and looking for
+//! processes that were left behind ([`processes`]).
+//!
+//! **Invariants.** A program ends with its test, by its own id. Nothing waits without a deadline.
+//!
+//! **Absent.** No mocks: suites run the real parts.
+
+pub mod processes;
+mod program;
+mod waiting;
+
+pub use program::{Finished, Program};
+pub use waiting::eventually;
