@@ -38,8 +38,10 @@ impl Screen {
             return Ok(());
         }
         let size = termios::tcgetwinsize(io::stdout()).ok();
-        let rows = size.map_or(24, |size| usize::from(size.ws_row)).max(4);
-        let columns = size.map_or(80, |size| usize::from(size.ws_col)).max(20);
+        // A terminal that does not know its size says 0.
+        let known = |length: u16, usual| if length == 0 { usual } else { usize::from(length) };
+        let rows = size.map_or(24, |size| known(size.ws_row, 24)).max(4);
+        let columns = size.map_or(80, |size| known(size.ws_col, 80)).max(20);
         let mut text = String::new();
         if self.drawn > 0 {
             text.push_str(&format!("\x1b[{}F", self.drawn));

@@ -5,7 +5,7 @@
     reason = "a failed unwrap is a failed test"
 )]
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use weir_tests::{Program, eventually, processes};
@@ -17,10 +17,15 @@ const START: Duration = Duration::from_secs(60);
 /// Longest time until a demo has ended.
 const END: Duration = Duration::from_secs(60);
 
-fn demo(arguments: &[&str]) -> Program {
+fn demo(folder: &Path, arguments: &[&str]) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    command.arg("demo").args(arguments);
+    command.env("TMPDIR", folder).arg("demo").args(arguments);
     Program::start(&mut command)
+}
+
+/// Whether a demo took its temporary folder away.
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
 /// Processes of a demo's service.
@@ -30,7 +35,8 @@ fn left(demo: u32) -> Vec<u32> {
 
 #[test]
 fn a_run_with_an_end_is_exact_and_leaves_no_process() {
-    let demo = demo(&["--for", "5s"]);
+    let folder = tempfile::tempdir().unwrap();
+    let demo = demo(folder.path(), &["--for", "5s"]);
     let id = demo.id();
     let finished = demo.finish(START + END);
     assert_eq!(finished.code, Some(0), "{}\n{}", finished.stdout, finished.stderr);
@@ -48,11 +54,13 @@ fn a_run_with_an_end_is_exact_and_leaves_no_process() {
         assert!(row.ends_with("ok"), "{row}");
     }
     assert_eq!(left(id), [0_u32; 0]);
+    assert!(is_empty(folder.path()));
 }
 
 #[test]
 fn an_interrupt_in_the_middle_leaves_no_process() {
-    let mut demo = demo(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = demo(folder.path(), &[]);
     let id = demo.id();
     demo.until("clients saw answers", START, |output| {
         output.contains("Clients saw demo:1").then_some(())
@@ -62,11 +70,13 @@ fn an_interrupt_in_the_middle_leaves_no_process() {
     let finished = demo.finish(END);
     assert_eq!(finished.code, Some(0), "{}\n{}", finished.stdout, finished.stderr);
     assert_eq!(left(id), [0_u32; 0]);
+    assert!(is_empty(folder.path()));
 }
 
 #[test]
 fn a_demo_that_is_killed_takes_its_instances_along() {
-    let mut demo = demo(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = demo(folder.path(), &[]);
     let id = demo.id();
     demo.until("the demo runs", START, |output| {
         output.contains("Try, in another terminal").then_some(())

@@ -1,12 +1,6 @@
 //! What the proxy tells: for Prometheus, for health checks, for control.
 
-use axum::{
-    Json, Router,
-    extract::State,
-    http::header::CONTENT_TYPE,
-    response::IntoResponse,
-    routing::get,
-};
+use axum::{Json, Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
 use serde_json::json;
 
 use crate::Proxy;
@@ -20,7 +14,10 @@ pub(crate) fn router(proxy: Proxy) -> Router {
 }
 
 async fn metrics(State(proxy): State<Proxy>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], proxy.metrics())
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        proxy.metrics(),
+    )
 }
 
 async fn health(State(proxy): State<Proxy>) -> impl IntoResponse {

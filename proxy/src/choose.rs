@@ -24,7 +24,7 @@ use crate::{
     error::ErrorKind,
     metrics::add,
     table::{Endpoint, Endpoints, Gateway, Next, Route, Table},
-    worker::Context,
+    worker::{Context, CurrentTable},
 };
 
 /// Where a connection came in. Finds the gateway anew only when the table changed.
@@ -38,17 +38,11 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(listener: SocketAddr, virtual_hosts: bool) -> Self {
-        Self { listener, virtual_hosts, found: Cell::new((0, 0)) }
-    }
-
-    /// Whether gateways are told apart by host name here.
-    pub(crate) fn is_virtual_hosts(&self) -> bool {
-        self.virtual_hosts
-    }
-
-    /// Port of the socket.
-    pub(crate) fn port(&self) -> u16 {
-        self.listener.port()
+        Self {
+            listener,
+            virtual_hosts,
+            found: Cell::new((0, 0)),
+        }
     }
 
     /// The gateway that has the socket.
@@ -87,13 +81,19 @@ pub(crate) struct Hop {
     set: u8,
 }
 
-const NO_HOP: Hop = Hop { gateway: 0, route: 0, by: By::Weight, matched: 0, set: 0 };
+const NO_HOP: Hop = Hop {
+    gateway: 0,
+    route: 0,
+    by: By::Weight,
+    matched: 0,
+    set: 0,
+};
 
 /// What holds the gateways that were crossed.
 #[derive(Debug)]
 enum Held {
     /// The table of the moment: a local count, no shared cache line is touched.
-    Table(Rc<Arc<Table>>),
+    Table(CurrentTable),
     /// Only the gateways crossed: a tunnel may outlive many tables.
     Gateways(Vec<(u32, Arc<Gateway>)>),
 }
@@ -129,7 +129,11 @@ pub(crate) fn choose<R: RequestView>(
 }
 
 /// Chooses the way of a connection.
-pub(crate) fn choose_tcp(context: &Rc<Context>, entry: &Entry, peer: SocketAddr) -> Result<Choice, ErrorKind> {
+pub(crate) fn choose_tcp(
+    context: &Rc<Context>,
+    entry: &Entry,
+    peer: SocketAddr,
+) -> Result<Choice, ErrorKind> {
     let table = context.table();
     let slot = entry.slot(&table).ok_or(ErrorKind::NoGateway)?;
     let mut choice = Choice::new(table, peer.ip(), false);
@@ -168,7 +172,10 @@ fn host<R: RequestView>(request: &R) -> Option<&[u8]> {
         && let Some(colon) = memchr::memmem::find(target, b"://")
     {
         let authority = target.get(colon + 3..)?;
-        let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(authority.len());
+        let end = authority
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+            .unwrap_or(authority.len());
         return authority.get(..end);
     }
     (0..request.header_count())
@@ -186,16 +193,21 @@ fn cookies<R: RequestView>(request: &R) -> impl Iterator<Item = (&[u8], &[u8])> 
         .filter_map(|pair| {
             let pair = pair.trim_ascii();
             let equals = memchr::memchr(b'=', pair)?;
-            Some((pair.get(..equals)?.trim_ascii_end(), pair.get(equals + 1..)?.trim_ascii_start()))
+            Some((
+                pair.get(..equals)?.trim_ascii_end(),
+                pair.get(equals + 1..)?.trim_ascii_start(),
+            ))
         })
 }
 
 fn cookie<'a, R: RequestView>(request: &'a R, name: &[u8]) -> Option<&'a [u8]> {
-    cookies(request).find(|(found, _)| *found == name).map(|(_, value)| value)
+    cookies(request)
+        .find(|(found, _)| *found == name)
+        .map(|(_, value)| value)
 }
 
 impl Choice {
-    fn new(table: Rc<Arc<Table>>, source: IpAddr, virtual_host: bool) -> Self {
+    fn new(table: CurrentTable, source: IpAddr, virtual_host: bool) -> Self {
         Self {
             held: Held::Table(table),
             hops: [NO_HOP; Snapshot::CHAIN_MAX],
@@ -215,8 +227,10 @@ impl Choice {
     ) -> Result<(), ErrorKind> {
         let mut slot = first;
         loop {
-            let Held::Table(table) = &self.held else { return Err(ErrorKind::Internal) };
-            let table = Rc::clone(table);
+            let Held::Table(table) = &self.held else {
+                return Err(ErrorKind::Internal);
+            };
+            let table = table.clone();
             let gateway = table.gateway(slot).ok_or(ErrorKind::NoGateway)?;
             let figures = gateway.live.shards.of(context.worker);
             add(&figures.requests, 1);
@@ -224,7 +238,10 @@ impl Choice {
                 add(&figures.unrouted, 1);
                 return Err(ErrorKind::NoRoute);
             };
-            let route = gateway.routes.get(usize::from(hop.route)).ok_or(ErrorKind::Internal)?;
+            let route = gateway
+                .routes
+                .get(usize::from(hop.route))
+                .ok_or(ErrorKind::Internal)?;
             match &route.next {
                 Next::Gateway(next) => {
                     self.push(hop)?;
@@ -265,7 +282,10 @@ impl Choice {
     }
 
     fn mark_tried(&mut self, index: usize) {
-        if let Some(bit) = u32::try_from(index).ok().and_then(|index| 1u64.checked_shl(index)) {
+        if let Some(bit) = u32::try_from(index)
+            .ok()
+            .and_then(|index| 1u64.checked_shl(index))
+        {
             self.tried |= bit;
         }
     }
@@ -276,7 +296,9 @@ impl Choice {
             if let Some(route) = self.route(hop) {
                 let figures = route.live.shards.of(context.worker);
                 add(&figures.requests, 1);
-                figures.outcomes.record(kind.status(), Some(kind), std::time::Duration::ZERO);
+                figures
+                    .outcomes
+                    .record(kind.status(), Some(kind), std::time::Duration::ZERO);
             }
         }
     }
@@ -289,7 +311,10 @@ impl Choice {
     pub(crate) fn gateway(&self, slot: u32) -> Option<&Arc<Gateway>> {
         match &self.held {
             Held::Table(table) => table.gateway(slot),
-            Held::Gateways(gateways) => gateways.iter().find(|(held, _)| *held == slot).map(|(_, gateway)| gateway),
+            Held::Gateways(gateways) => gateways
+                .iter()
+                .find(|(held, _)| *held == slot)
+                .map(|(_, gateway)| gateway),
         }
     }
 
@@ -314,7 +339,9 @@ impl Choice {
 
     /// Balance of the last route.
     pub(crate) fn balance(&self) -> Balance {
-        self.endpoints().map(|endpoints| endpoints.balance).unwrap_or_default()
+        self.endpoints()
+            .map(|endpoints| endpoints.balance)
+            .unwrap_or_default()
     }
 
     /// Moves on to an instance of the same route that was not tried yet; `false` if there is none.
@@ -324,7 +351,9 @@ impl Choice {
             .get(self.count.saturating_sub(1))
             .and_then(|hop| self.route(hop))
             .and_then(|route| match &route.next {
-                Next::Endpoints(endpoints) => pick(endpoints, route, self.source, self.tried, context.now_ms()),
+                Next::Endpoints(endpoints) => {
+                    pick(endpoints, route, self.source, self.tried, context.now_ms())
+                }
                 Next::Gateway(_) => None,
             });
         let Some(picked) = picked else { return false };
@@ -346,11 +375,21 @@ impl Choice {
             let cookies = |index: u16| gateway?.routes.get(usize::from(index))?.cookies.as_ref();
             let chosen = cookies(hop.route);
             let matched = cookies(hop.matched);
-            let instance = self.endpoint().set_cookie.as_deref().filter(|_| hop.set & SET_INSTANCE != 0);
+            let instance = self
+                .endpoint()
+                .set_cookie
+                .as_deref()
+                .filter(|_| hop.set & SET_INSTANCE != 0);
             [
-                chosen.filter(|_| hop.set & SET_WEIGHTED != 0).map(|cookies| &*cookies.set_weighted),
-                matched.filter(|_| hop.set & SET_TAKEN != 0).map(|cookies| &*cookies.set_taken),
-                matched.filter(|_| hop.set & SET_LEFT != 0).map(|cookies| &*cookies.set_left),
+                chosen
+                    .filter(|_| hop.set & SET_WEIGHTED != 0)
+                    .map(|cookies| &*cookies.set_weighted),
+                matched
+                    .filter(|_| hop.set & SET_TAKEN != 0)
+                    .map(|cookies| &*cookies.set_taken),
+                matched
+                    .filter(|_| hop.set & SET_LEFT != 0)
+                    .map(|cookies| &*cookies.set_left),
                 instance,
             ]
             .into_iter()
@@ -360,12 +399,18 @@ impl Choice {
 
     /// Whether any gateway crossed sets cookies, which then must be removed from the request.
     pub(crate) fn strips_cookies(&self) -> bool {
-        self.hops().any(|hop| self.gateway(hop.gateway).is_some_and(|gateway| gateway.cookies.is_some()))
+        self.hops().any(|hop| {
+            self.gateway(hop.gateway)
+                .is_some_and(|gateway| gateway.cookies.is_some())
+        })
     }
 
     /// Whether a cookie is one of those.
     pub(crate) fn is_own_cookie(&self, name: &[u8]) -> bool {
-        self.hops().any(|hop| self.gateway(hop.gateway).is_some_and(|gateway| gateway.is_own_cookie(name)))
+        self.hops().any(|hop| {
+            self.gateway(hop.gateway)
+                .is_some_and(|gateway| gateway.is_own_cookie(name))
+        })
     }
 
     /// Whether the request came by a host name.
@@ -387,11 +432,18 @@ impl Choice {
 
 /// Steps 2 and 3: which route. `None`: no condition matched and every weight is zero.
 fn decide<R: RequestView>(gateway: &Gateway, slot: u32, request: Option<&R>) -> Option<Hop> {
-    let mut hop = Hop { gateway: slot, ..NO_HOP };
+    let mut hop = Hop {
+        gateway: slot,
+        ..NO_HOP
+    };
     if let Some(request) = request {
         for index in &gateway.conditioned {
             let route = gateway.routes.get(usize::from(*index))?;
-            if !route.condition.as_ref().is_some_and(|condition| condition.matches(request)) {
+            if !route
+                .condition
+                .as_ref()
+                .is_some_and(|condition| condition.matches(request))
+            {
                 continue;
             }
             let cookies = gateway.cookies.as_ref().zip(route.cookies.as_ref());
@@ -405,24 +457,35 @@ fn decide<R: RequestView>(gateway: &Gateway, slot: u32, request: Option<&R>) -> 
                     None
                 }
             });
-            let taken = remembered
-                .unwrap_or_else(|| route.strength.as_ref().is_none_or(|split| split.at(route.live.strength.next()) == 0));
+            let taken = remembered.unwrap_or_else(|| {
+                route
+                    .strength
+                    .as_ref()
+                    .is_none_or(|split| split.at(route.live.strength.next()) == 0)
+            });
             if cookies.is_some() && remembered.is_none() {
                 hop.set |= if taken { SET_TAKEN } else { SET_LEFT };
                 hop.matched = *index;
             }
             if taken {
                 hop.route = *index;
-                hop.by = if remembered.is_some() { By::Cookie } else { By::Condition };
+                hop.by = if remembered.is_some() {
+                    By::Cookie
+                } else {
+                    By::Condition
+                };
                 return Some(hop);
             }
             break;
         }
         if let Some(cookies) = &gateway.cookies
             && let Some(value) = cookie(request, &cookies.weighted)
-            && let Some((index, _)) = (0..=u16::MAX)
-                .zip(&gateway.routes)
-                .find(|(_, route)| route.cookies.as_ref().is_some_and(|route| *route.lookup == *value))
+            && let Some((index, _)) = (0..=u16::MAX).zip(&gateway.routes).find(|(_, route)| {
+                route
+                    .cookies
+                    .as_ref()
+                    .is_some_and(|route| *route.lookup == *value)
+            })
         {
             hop.route = index;
             hop.by = By::Cookie;
@@ -451,9 +514,14 @@ fn remembered(endpoints: &Endpoints, value: &[u8], now_ms: u64) -> Option<usize>
 /// Step 5: which instance, of those that were not tried. Instances that could not be reached lately are passed over
 /// while there are others.
 fn pick(endpoints: &Endpoints, route: &Route, source: IpAddr, tried: u64, now_ms: u64) -> Option<usize> {
-    let untried = |index: &usize| u32::try_from(*index).map_or(true, |index| index >= 64 || tried & (1 << index) == 0);
+    let untried =
+        |index: &usize| u32::try_from(*index).map_or(true, |index| index >= 64 || tried & (1 << index) == 0);
     let serving = endpoints.all.get(..endpoints.serving)?;
-    let well = |index: &usize| serving.get(*index).is_some_and(|endpoint| !endpoint.live.is_ejected(now_ms));
+    let well = |index: &usize| {
+        serving
+            .get(*index)
+            .is_some_and(|endpoint| !endpoint.live.is_ejected(now_ms))
+    };
     // Seldom taken paths last: nearly always every instance is well and untried.
     let usable = |index: &usize| untried(index) && well(index);
     let count = (0..serving.len()).filter(usable).count();
@@ -461,7 +529,13 @@ fn pick(endpoints: &Endpoints, route: &Route, source: IpAddr, tried: u64, now_ms
         by_balance(endpoints, route, source, count, (0..serving.len()).filter(usable))
     } else {
         let count = (0..serving.len()).filter(untried).count();
-        by_balance(endpoints, route, source, count, (0..serving.len()).filter(untried))
+        by_balance(
+            endpoints,
+            route,
+            source,
+            count,
+            (0..serving.len()).filter(untried),
+        )
     }
 }
 
@@ -487,14 +561,20 @@ fn by_balance(
             #[expect(clippy::cast_possible_truncation, reason = "the remainder is below a usize")]
             let turn = (route.live.balance.next() % count as u64) as usize;
             usable.enumerate().min_by_key(|(order, index)| {
-                let load = endpoints.all.get(*index).map_or(0, |e| e.live.in_flight.load(Ordering::Relaxed));
+                let load = endpoints
+                    .all
+                    .get(*index)
+                    .map_or(0, |e| e.live.in_flight.load(Ordering::Relaxed));
                 (load, (order + count - turn) % count)
             })
         }
         .map(|(_, index)| index),
         // Rendezvous hashing: a client moves only if its own instance goes.
         Balance::Source => usable.max_by_key(|index| {
-            endpoints.all.get(*index).map_or(0, |endpoint| rendezvous(source, endpoint.id.as_str()))
+            endpoints
+                .all
+                .get(*index)
+                .map_or(0, |endpoint| rendezvous(source, endpoint.id.as_str()))
         }),
     }
 }

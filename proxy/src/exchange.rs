@@ -50,7 +50,13 @@ impl Exchange {
                 By::Cookie => add(&figures.by_cookie, 1),
             }
         }
-        let exchange = Self { context: Rc::clone(context), choice, began: Instant::now(), retries: 0, ended: false };
+        let exchange = Self {
+            context: Rc::clone(context),
+            choice,
+            began: Instant::now(),
+            retries: 0,
+            ended: false,
+        };
         exchange.enter_endpoint();
         exchange
     }
@@ -65,19 +71,9 @@ impl Exchange {
         self.choice.endpoint()
     }
 
-    /// When it began.
-    pub(crate) fn began(&self) -> Instant {
-        self.began
-    }
-
     /// Counts an attempt beyond the first.
     pub(crate) fn retried(&mut self) {
         self.retries += 1;
-    }
-
-    /// Attempts beyond the first.
-    pub(crate) fn retries(&self) -> u64 {
-        self.retries
     }
 
     /// Moves on to an instance that was not tried yet; the one that it leaves is charged with `error`.
@@ -126,7 +122,9 @@ impl Exchange {
         let took = self.began.elapsed();
         self.leave_endpoint(outcome.status, outcome.error);
         for hop in self.choice.hops() {
-            let Some(route) = self.choice.route(hop) else { continue };
+            let Some(route) = self.choice.route(hop) else {
+                continue;
+            };
             let figures = route.live.shards.of(self.context.worker);
             subtract(&figures.in_flight, 1);
             add(&figures.bytes_in, outcome.bytes_in);
@@ -141,6 +139,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.end(Outcome { error: Some(ErrorKind::ClientAborted), ..Outcome::default() });
+        self.end(Outcome {
+            error: Some(ErrorKind::ClientAborted),
+            ..Outcome::default()
+        });
     }
 }

@@ -80,8 +80,11 @@ impl EndpointLive {
     pub(crate) fn connect_failed(&self, now_ms: u64) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if let Some(beyond) = failures.checked_sub(FAILURES_MAX) {
-            let pause = EJECTION_MS.saturating_mul(1 << beyond.min(8)).min(EJECTION_MS_MAX);
-            self.ejected_until_ms.store(now_ms.saturating_add(pause), Ordering::Relaxed);
+            let pause = EJECTION_MS
+                .saturating_mul(1 << beyond.min(8))
+                .min(EJECTION_MS_MAX);
+            self.ejected_until_ms
+                .store(now_ms.saturating_add(pause), Ordering::Relaxed);
         }
     }
 }
@@ -120,7 +123,12 @@ const KEPT: Duration = Duration::from_secs(600);
 
 impl Registry {
     pub(crate) fn new(workers: usize) -> Self {
-        Self { workers, gateways: HashMap::new(), free_slots: Vec::new(), slots: 0 }
+        Self {
+            workers,
+            gateways: HashMap::new(),
+            free_slots: Vec::new(),
+            slots: 0,
+        }
     }
 
     /// How many places a table needs.
@@ -137,15 +145,27 @@ impl Registry {
             self.slots += 1;
             self.slots - 1
         });
-        let live = Arc::new(GatewayLive { slot, weights: Turn::default(), shards: Shards::new(self.workers) });
-        let entry = GatewayEntry { live: Arc::clone(&live), routes: HashMap::new(), absent_since: None };
+        let live = Arc::new(GatewayLive {
+            slot,
+            weights: Turn::default(),
+            shards: Shards::new(self.workers),
+        });
+        let entry = GatewayEntry {
+            live: Arc::clone(&live),
+            routes: HashMap::new(),
+            absent_since: None,
+        };
         self.gateways.insert(name.clone(), entry);
         live
     }
 
     pub(crate) fn route(&mut self, gateway: &GatewayName, route: &RouteName) -> Arc<RouteLive> {
         let workers = self.workers;
-        let routes = &mut self.gateways.get_mut(gateway).expect("the gateway is adopted before its routes").routes;
+        let routes = &mut self
+            .gateways
+            .get_mut(gateway)
+            .expect("the gateway is adopted before its routes")
+            .routes;
         let entry = routes.entry(route.clone()).or_insert_with(|| RouteEntry {
             live: Arc::new(RouteLive {
                 strength: Turn::default(),
@@ -193,7 +213,9 @@ impl Registry {
         present: impl Fn(&RouteName, Option<&InstanceId>) -> bool,
         now: Instant,
     ) {
-        let Some(gateway) = self.gateways.get_mut(name) else { return };
+        let Some(gateway) = self.gateways.get_mut(name) else {
+            return;
+        };
         gateway.routes.retain(|route, entry| {
             entry.endpoints.retain(|instance, endpoint| {
                 keep(&mut endpoint.absent_since, present(route, Some(instance)), now)

@@ -10,8 +10,8 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use weir_model::{
-    AgentId, Digest, Frame, GatewayFrame, Generation, InstanceFrame, LatencyCounts, OutcomeCounts, Refusal, RouteFrame,
-    Snapshot,
+    AgentId, Digest, Frame, GatewayFrame, Generation, InstanceFrame, LatencyCounts, OutcomeCounts, Refusal,
+    RouteFrame, Snapshot,
 };
 
 use crate::{
@@ -96,7 +96,10 @@ impl Proxy {
                 tables,
                 workers,
                 started_at_ms: unix_ms(),
-                control: tokio::sync::Mutex::new(Control { compiler, sockets: BTreeMap::new() }),
+                control: tokio::sync::Mutex::new(Control {
+                    compiler,
+                    sockets: BTreeMap::new(),
+                }),
                 ended: Mutex::new(false),
             }),
         })
@@ -116,20 +119,37 @@ impl Proxy {
         let mut outcome = Applied::default();
         let kept: Vec<weir_model::Gateway> = before
             .gateways()
-            .filter(|gateway| refused.iter().any(|refusal| refusal.gateway == gateway.name().as_str()))
+            .filter(|gateway| {
+                refused
+                    .iter()
+                    .any(|refusal| refusal.gateway == gateway.name().as_str())
+            })
             .filter(|gateway| snapshot.gateway(gateway.name().as_str()).is_none())
             .map(|gateway| gateway.source.clone())
             .collect();
         let compiled = if kept.is_empty() {
-            control.compiler.compile(snapshot, snapshot.generation(), Some(digest), &before, Instant::now())
+            control.compiler.compile(
+                snapshot,
+                snapshot.generation(),
+                Some(digest),
+                &before,
+                Instant::now(),
+            )
         } else {
             // New gateways first: of two that want one socket the kept one gives way.
             let all = snapshot.gateways().iter().cloned().chain(kept).collect();
             let (sound, problems) = Snapshot::sound_part(snapshot.namespace(), snapshot.generation(), all);
-            outcome.refused.extend(
-                problems.into_iter().map(|p| Refusal { gateway: p.gateway.to_string(), reason: p.kind.to_string() }),
-            );
-            control.compiler.compile(&sound, snapshot.generation(), Some(digest), &before, Instant::now())
+            outcome.refused.extend(problems.into_iter().map(|p| Refusal {
+                gateway: p.gateway.to_string(),
+                reason: p.kind.to_string(),
+            }));
+            control.compiler.compile(
+                &sound,
+                snapshot.generation(),
+                Some(digest),
+                &before,
+                Instant::now(),
+            )
         };
         self.swap(&mut control, compiled, &mut outcome).await;
         outcome
@@ -138,7 +158,8 @@ impl Proxy {
     /// Opens, swaps, closes: in this order no request meets a closed door.
     async fn swap(&self, control: &mut Control, table: Table, outcome: &mut Applied) {
         let inner = &self.inner;
-        let mut wanted: BTreeMap<SocketAddr, bool> = table.sockets().map(|address| (address, false)).collect();
+        let mut wanted: BTreeMap<SocketAddr, bool> =
+            table.sockets().map(|address| (address, false)).collect();
         if let Some(address) = inner.config.virtual_hosts
             && table.has_hosts()
         {
@@ -163,7 +184,9 @@ impl Proxy {
             }
             match listener::open(*address, inner.workers.len(), inner.config.backlog) {
                 Ok(sockets) => opened.push((*address, *virtual_hosts, sockets)),
-                Err(error) => outcome.refused.push(refusal(&table, *address, *virtual_hosts, &error)),
+                Err(error) => outcome
+                    .refused
+                    .push(refusal(&table, *address, *virtual_hosts, &error)),
             }
         }
         let table = Arc::new(table);
@@ -177,13 +200,22 @@ impl Proxy {
         for (address, virtual_hosts) in delayed {
             match self.open_when_free(address).await {
                 Ok(sockets) => opened.push((address, virtual_hosts, sockets)),
-                Err(error) => outcome.refused.push(refusal(&table, address, virtual_hosts, &error)),
+                Err(error) => outcome
+                    .refused
+                    .push(refusal(&table, address, virtual_hosts, &error)),
             }
         }
         for (address, virtual_hosts, sockets) in opened {
             control.sockets.insert(address, virtual_hosts);
             for (worker, socket) in inner.workers.iter().zip(sockets) {
-                let _ = worker.orders.send(Order::Listen { address, socket, virtual_hosts }).await;
+                let _ = worker
+                    .orders
+                    .send(Order::Listen {
+                        address,
+                        socket,
+                        virtual_hosts,
+                    })
+                    .await;
             }
         }
     }
@@ -239,7 +271,9 @@ impl Proxy {
                     let count = workers
                         .iter()
                         .filter_map(|worker| worker.figures.rejected.get(index))
-                        .fold(0u64, |sum, figure| sum.wrapping_add(figure.load(Ordering::Relaxed)));
+                        .fold(0u64, |sum, figure| {
+                            sum.wrapping_add(figure.load(Ordering::Relaxed))
+                        });
                     (kind.label(), count)
                 })
                 .filter(|(_, count)| *count > 0)
@@ -299,10 +333,18 @@ fn refusal(table: &Table, address: SocketAddr, virtual_hosts: bool, error: &std:
         _ => format!("cannot listen on {address}: {error}"),
     };
     if virtual_hosts {
-        return Refusal { gateway: String::new(), reason: format!("virtual hosts are not served: {reason}") };
+        return Refusal {
+            gateway: String::new(),
+            reason: format!("virtual hosts are not served: {reason}"),
+        };
     }
     let gateway = table.by_listener(address).and_then(|slot| table.gateway(slot));
-    Refusal { gateway: gateway.map(|gateway| gateway.name().to_string()).unwrap_or_default(), reason }
+    Refusal {
+        gateway: gateway
+            .map(|gateway| gateway.name().to_string())
+            .unwrap_or_default(),
+        reason,
+    }
 }
 
 fn gateway_frame(gateway: &Gateway) -> GatewayFrame {
@@ -310,7 +352,13 @@ fn gateway_frame(gateway: &Gateway) -> GatewayFrame {
         name: gateway.name().clone(),
         requests: gateway.live.shards.sum(|shard| &shard.requests),
         unrouted: gateway.live.shards.sum(|shard| &shard.unrouted),
-        routes: gateway.source.routes.iter().zip(&gateway.routes).map(|(source, route)| route_frame(source, route)).collect(),
+        routes: gateway
+            .source
+            .routes
+            .iter()
+            .zip(&gateway.routes)
+            .map(|(source, route)| route_frame(source, route))
+            .collect(),
     }
 }
 

@@ -74,41 +74,59 @@ impl Resolver {
         let (new, queue) = mpsc::sync_channel::<Arc<Name>>(QUEUE_MAX);
         let names = Arc::new(Mutex::new(Vec::<Weak<Name>>::new()));
         let known = Arc::clone(&names);
-        std::thread::Builder::new().name("weir-resolver".to_owned()).spawn(move || {
-            loop {
-                match queue.recv_timeout(PERIOD) {
-                    Ok(name) => name.look_up(),
-                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                    Err(mpsc::RecvTimeoutError::Timeout) => {
-                        let mut live = Vec::new();
-                        known.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| {
-                            let name = name.upgrade();
-                            live.extend(name.clone());
-                            name.is_some()
-                        });
-                        for name in live {
-                            name.look_up();
+        std::thread::Builder::new()
+            .name("weir-resolver".to_owned())
+            .spawn(move || {
+                loop {
+                    match queue.recv_timeout(PERIOD) {
+                        Ok(name) => name.look_up(),
+                        Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                        Err(mpsc::RecvTimeoutError::Timeout) => {
+                            let mut live = Vec::new();
+                            known
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .retain(|name| {
+                                    let name = name.upgrade();
+                                    live.extend(name.clone());
+                                    name.is_some()
+                                });
+                            for name in live {
+                                name.look_up();
+                            }
                         }
                     }
                 }
-            }
-        })?;
+            })?;
         Ok(Self { new, names })
     }
 
     /// Where this host is; a name is looked up in the background from now on.
     pub(crate) fn address(&self, host: &str, port: u16) -> Address {
-        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let literal = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         if let Ok(ip) = literal.parse::<IpAddr>() {
             return Address::Fixed(Some(SocketAddr::new(ip, port)));
         }
         if host.is_empty() {
             return Address::Fixed(None);
         }
-        let name = Arc::new(Name { host: host.to_owned(), port, current: ArcSwapOption::empty() });
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&name));
+        let name = Arc::new(Name {
+            host: host.to_owned(),
+            port,
+            current: ArcSwapOption::empty(),
+        });
+        self.names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(&name));
         if self.new.try_send(Arc::clone(&name)).is_err() {
-            tracing::warn!(host, "many new host names at once: this one is resolved with the next round");
+            tracing::warn!(
+                host,
+                "many new host names at once: this one is resolved with the next round"
+            );
         }
         Address::Named(name)
     }

@@ -28,7 +28,11 @@ impl Schedule {
             .into_iter()
             .zip(0..=u16::MAX)
             .filter(|(weight, _)| *weight > 0)
-            .map(|(weight, index)| Step { index, weight: u32::from(weight), rest: 0 })
+            .map(|(weight, index)| Step {
+                index,
+                weight: u32::from(weight),
+                rest: 0,
+            })
             .collect();
         let common = steps.iter().fold(0, |common, step| gcd(common, step.weight));
         if common == 0 {
@@ -40,7 +44,10 @@ impl Schedule {
             rest += step.weight;
             step.rest = rest;
         }
-        Some(Self { steps: steps.into(), total: rest })
+        Some(Self {
+            steps: steps.into(),
+            total: rest,
+        })
     }
 
     /// The route of request number `n`.

@@ -185,6 +185,11 @@ impl<S: Downstream> Session<S> {
     async fn read_head(&mut self) -> Reading {
         let mut patience = Patience::default();
         loop {
+            // RFC 9112 §2.2: empty lines before a request are skipped.
+            while self.input.data().starts_with(b"\r\n") {
+                self.input.consume(2);
+                patience = Patience::default();
+            }
             if !self.input.is_empty()
                 && patience.is_time(self.input.data())
                 && let Some(reading) = self.read_request()
@@ -214,13 +219,6 @@ impl<S: Downstream> Session<S> {
     /// Reads what there is; `None`: the head is not complete. No await: the view of the head lives on the
     /// stack only.
     fn read_request(&mut self) -> Option<Reading> {
-        // RFC 9112 §2.2: empty lines before a request are skipped.
-        while self.input.data().starts_with(b"\r\n") {
-            self.input.consume(2);
-        }
-        if self.input.is_empty() {
-            return None;
-        }
         let limits = &self.context.config.limits;
         let mut room = room();
         let request = match Request::parse(self.input.data(), &mut room, limits) {

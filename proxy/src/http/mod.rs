@@ -13,5 +13,6 @@ pub(crate) mod framing;
 mod head;
 pub(crate) mod pipe;
 mod transfer;
+mod upload;
 
 pub(crate) use connection::serve;

@@ -1,14 +1,8 @@
 //! One request on its way: to an instance, and the answer back.
 
-use std::{
-    cell::RefCell,
-    future::poll_fn,
-    pin::Pin,
-    rc::Rc,
-    task::{Context as TaskContext, Poll},
-};
+use std::{cell::RefCell, future::poll_fn, rc::Rc, task::Poll};
 
-use tokio::{io::AsyncWrite as _, net::TcpStream};
+use tokio::net::TcpStream;
 
 use super::{
     connection::{After, Client, Downstream, Patience, Session},
@@ -16,10 +10,11 @@ use super::{
     framing::Framing,
     head::{Response, Version, room},
     pipe::{Broken, Pipe, Side},
+    upload::{Upload, blame_upload},
 };
 use crate::{
     access_log,
-    buffer::{Buffer, Buffers},
+    buffer::Buffer,
     choose::Choice,
     error::ErrorKind,
     exchange::{Exchange, Outcome},
@@ -57,15 +52,6 @@ pub(super) struct Transfer {
     /// Received from the instance and not yet used.
     answer: Buffer,
     outcome: Outcome,
-}
-
-/// The request as far as it is not yet sent.
-struct Upload {
-    pipe: Pipe,
-    /// Bytes of the head (with body bytes behind it) that were sent.
-    head_sent: usize,
-    /// The instance takes no more; its answer may come all the same.
-    is_abandoned: bool,
 }
 
 /// What came of waiting for (more of) an answer.
@@ -115,11 +101,7 @@ impl Transfer {
         *place = Some(Self {
             exchange: Exchange::begin(context, choice),
             plan,
-            upload: Upload {
-                pipe: Pipe::new(plan.framing, context.config.limits.body_bytes_max),
-                head_sent: 0,
-                is_abandoned: false,
-            },
+            upload: Upload::new(plan.framing, context.config.limits.body_bytes_max),
             answer: Buffer::NONE,
             outcome: Outcome {
                 bytes_in: plan.head_bytes as u64,
@@ -535,69 +517,12 @@ impl<S: Downstream> Session<S> {
 /// For uploads whose head was sent.
 static NO_HEAD: Buffer = Buffer::NONE;
 
-impl Upload {
-    /// Sends what can be sent of the head in `out` and of the body. Fails only by fault of the client; an
-    /// instance that takes no more may still answer.
-    fn poll<S: Downstream>(
-        &mut self,
-        task: &mut TaskContext<'_>,
-        buffers: &Buffers,
-        (out, input): (&Buffer, &mut Buffer),
-        (stream, instance): (&mut S, &mut TcpStream),
-        progress: &mut bool,
-    ) -> Poll<Result<(), ErrorKind>> {
-        if self.is_abandoned {
-            return Poll::Ready(Ok(()));
-        }
-        while let Some(rest @ [_, ..]) = out.data().get(self.head_sent..) {
-            match Pin::new(&mut *instance).poll_write(task, rest) {
-                Poll::Ready(Ok(count @ 1..)) => {
-                    *progress = true;
-                    self.head_sent += count;
-                }
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    self.is_abandoned = true;
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        if self.pipe.is_done() {
-            return Poll::Ready(Ok(()));
-        }
-        match self.pipe.poll(task, buffers, input, (stream, instance), progress) {
-            Poll::Ready(Err(Broken::Sink)) => {
-                self.is_abandoned = true;
-                Poll::Ready(Ok(()))
-            }
-            other => other.map_err(blame_upload),
-        }
-    }
-
-    /// Whether it is the client on whom everything waits.
-    fn waits_for_client(&self, out: &Buffer) -> bool {
-        !self.is_abandoned
-            && self.head_sent >= out.len()
-            && !self.pipe.is_done()
-            && self.pipe.waits_for() == Side::Source
-    }
-}
-
 /// Puts a small part of a body behind its head.
 fn put_together(pipe: &mut Pipe, body: &mut Buffer, head: &mut Buffer) {
     let count = pipe.ready();
     if count > 0 && count <= TOGETHER_BYTES_MAX.min(head.room()) {
         head.put(body.data().get(..count).unwrap_or_default());
         pipe.written(body, count);
-    }
-}
-
-fn blame_upload(broken: Broken) -> ErrorKind {
-    match broken {
-        Broken::Source => ErrorKind::ClientAborted,
-        Broken::Sink => ErrorKind::ResponseClosed,
-        Broken::Framing(_) => ErrorKind::RequestMalformed,
-        Broken::TooLong => ErrorKind::BodyTooLarge,
     }
 }
 

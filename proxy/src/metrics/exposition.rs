@@ -39,34 +39,92 @@ enum Family {
 impl Family {
     const fn describe(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Generation => ("weir_generation", "gauge", "Generation of the snapshot that is served."),
+            Self::Generation => (
+                "weir_generation",
+                "gauge",
+                "Generation of the snapshot that is served.",
+            ),
             Self::ConnectionsOpen => ("weir_connections_open", "gauge", "Client connections open now."),
-            Self::Connections => ("weir_connections_total", "counter", "Client connections accepted."),
-            Self::Rejected => ("weir_rejected_total", "counter", "Requests refused before they were routed."),
-            Self::GatewayRequests => {
-                ("weir_gateway_requests_total", "counter", "Requests (TCP: connections) that entered the gateway.")
-            }
-            Self::GatewayUnrouted => {
-                ("weir_gateway_unrouted_total", "counter", "Requests for which the gateway had no route.")
-            }
-            Self::RouteRequests => ("weir_route_requests_total", "counter", "Requests sent along the route."),
-            Self::RouteChosen => {
-                ("weir_route_chosen_total", "counter", "Requests sent along the route by condition or cookie.")
-            }
-            Self::RouteInFlight => ("weir_route_in_flight", "gauge", "Requests of the route not yet ended."),
-            Self::RouteRetries => ("weir_route_retries_total", "counter", "Attempts beyond the first."),
-            Self::RouteBytes => ("weir_route_bytes_total", "counter", "Bytes received from and sent to clients."),
-            Self::RouteResponses => ("weir_route_responses_total", "counter", "Answers by class of status."),
-            Self::RouteErrors => ("weir_route_errors_total", "counter", "Requests that failed, by kind."),
+            Self::Connections => (
+                "weir_connections_total",
+                "counter",
+                "Client connections accepted.",
+            ),
+            Self::Rejected => (
+                "weir_rejected_total",
+                "counter",
+                "Requests refused before they were routed.",
+            ),
+            Self::GatewayRequests => (
+                "weir_gateway_requests_total",
+                "counter",
+                "Requests (TCP: connections) that entered the gateway.",
+            ),
+            Self::GatewayUnrouted => (
+                "weir_gateway_unrouted_total",
+                "counter",
+                "Requests for which the gateway had no route.",
+            ),
+            Self::RouteRequests => (
+                "weir_route_requests_total",
+                "counter",
+                "Requests sent along the route.",
+            ),
+            Self::RouteChosen => (
+                "weir_route_chosen_total",
+                "counter",
+                "Requests sent along the route by condition or cookie.",
+            ),
+            Self::RouteInFlight => (
+                "weir_route_in_flight",
+                "gauge",
+                "Requests of the route not yet ended.",
+            ),
+            Self::RouteRetries => (
+                "weir_route_retries_total",
+                "counter",
+                "Attempts beyond the first.",
+            ),
+            Self::RouteBytes => (
+                "weir_route_bytes_total",
+                "counter",
+                "Bytes received from and sent to clients.",
+            ),
+            Self::RouteResponses => (
+                "weir_route_responses_total",
+                "counter",
+                "Answers by class of status.",
+            ),
+            Self::RouteErrors => (
+                "weir_route_errors_total",
+                "counter",
+                "Requests that failed, by kind.",
+            ),
             Self::RouteDuration => (
                 "weir_route_duration_seconds",
                 "histogram",
                 "From the first byte of the request to the last of the answer.",
             ),
-            Self::InstanceRequests => ("weir_instance_requests_total", "counter", "Requests sent to the instance."),
-            Self::InstanceInFlight => ("weir_instance_in_flight", "gauge", "Requests of the instance not yet ended."),
-            Self::InstanceResponses => ("weir_instance_responses_total", "counter", "Answers by class of status."),
-            Self::InstanceErrors => ("weir_instance_errors_total", "counter", "Requests that failed, by kind."),
+            Self::InstanceRequests => (
+                "weir_instance_requests_total",
+                "counter",
+                "Requests sent to the instance.",
+            ),
+            Self::InstanceInFlight => (
+                "weir_instance_in_flight",
+                "gauge",
+                "Requests of the instance not yet ended.",
+            ),
+            Self::InstanceResponses => (
+                "weir_instance_responses_total",
+                "counter",
+                "Answers by class of status.",
+            ),
+            Self::InstanceErrors => (
+                "weir_instance_errors_total",
+                "counter",
+                "Requests that failed, by kind.",
+            ),
         }
     }
 }
@@ -96,7 +154,13 @@ impl Text {
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    fn sample(&mut self, family: Family, suffix: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    fn sample(
+        &mut self,
+        family: Family,
+        suffix: &str,
+        labels: &[(&str, &str)],
+        value: impl std::fmt::Display,
+    ) {
         self.0.push_str(family.describe().0);
         self.0.push_str(suffix);
         if !labels.is_empty() {
@@ -122,7 +186,10 @@ impl Text {
     }
 
     fn outcomes(&mut self, classes: Family, labels: &[(&str, &str)], outcomes: &OutcomeCounts) {
-        for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(outcomes.classes) {
+        for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"]
+            .into_iter()
+            .zip(outcomes.classes)
+        {
             if count > 0 {
                 self.sample(classes, "", &[labels, &[("class", class)]].concat(), count);
             }
@@ -147,15 +214,28 @@ impl Text {
             while let Some((_, count)) = buckets.next_if(|(value, _)| *value <= bound_us) {
                 below += count;
             }
-            self.sample(Family::RouteDuration, "_bucket", &[labels, &[("le", text)]].concat(), below);
+            self.sample(
+                Family::RouteDuration,
+                "_bucket",
+                &[labels, &[("le", text)]].concat(),
+                below,
+            );
         }
         for (value, count) in &latency.0 {
-            #[expect(clippy::cast_precision_loss, reason = "a sum of bucket bounds is approximate anyhow")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a sum of bucket bounds is approximate anyhow"
+            )]
             {
                 sum_us += *value as f64 * *count as f64;
             }
         }
-        self.sample(Family::RouteDuration, "_bucket", &[labels, &[("le", "+Inf")]].concat(), total);
+        self.sample(
+            Family::RouteDuration,
+            "_bucket",
+            &[labels, &[("le", "+Inf")]].concat(),
+            total,
+        );
         self.sample(Family::RouteDuration, "_sum", labels, sum_us / 1e6);
         self.sample(Family::RouteDuration, "_count", labels, total);
     }
@@ -202,14 +282,34 @@ pub(crate) fn exposition(frame: &Frame, process: &Process) -> String {
                 match family {
                     Family::RouteRequests => text.sample(family, "", labels, route.requests),
                     Family::RouteChosen => {
-                        text.sample(family, "", &[labels, &[("by", "condition")]].concat(), route.by_condition);
-                        text.sample(family, "", &[labels, &[("by", "cookie")]].concat(), route.by_cookie);
+                        text.sample(
+                            family,
+                            "",
+                            &[labels, &[("by", "condition")]].concat(),
+                            route.by_condition,
+                        );
+                        text.sample(
+                            family,
+                            "",
+                            &[labels, &[("by", "cookie")]].concat(),
+                            route.by_cookie,
+                        );
                     }
                     Family::RouteInFlight => text.sample(family, "", labels, route.in_flight),
                     Family::RouteRetries => text.sample(family, "", labels, route.retries),
                     Family::RouteBytes => {
-                        text.sample(family, "", &[labels, &[("direction", "in")]].concat(), route.bytes_in);
-                        text.sample(family, "", &[labels, &[("direction", "out")]].concat(), route.bytes_out);
+                        text.sample(
+                            family,
+                            "",
+                            &[labels, &[("direction", "in")]].concat(),
+                            route.bytes_in,
+                        );
+                        text.sample(
+                            family,
+                            "",
+                            &[labels, &[("direction", "out")]].concat(),
+                            route.bytes_out,
+                        );
                     }
                     Family::RouteResponses => text.outcomes(family, labels, &route.outcomes),
                     Family::RouteErrors => text.errors(family, labels, &route.outcomes),
@@ -250,15 +350,18 @@ pub(crate) fn exposition(frame: &Frame, process: &Process) -> String {
 #[cfg(test)]
 mod tests {
     use weir_model::{
-        AgentId, Frame, GatewayFrame, GatewayName, Generation, InstanceFrame, InstanceId, LatencyCounts, OutcomeCounts,
-        RouteFrame, RouteName,
+        AgentId, Frame, GatewayFrame, GatewayName, Generation, InstanceFrame, InstanceId, LatencyCounts,
+        OutcomeCounts, RouteFrame, RouteName,
     };
 
     use super::{Process, exposition};
 
     #[test]
     fn matches_the_golden_text() {
-        let outcomes = OutcomeCounts { classes: [0, 3, 0, 0, 1], errors: [("connect_refused".to_owned(), 1)].into() };
+        let outcomes = OutcomeCounts {
+            classes: [0, 3, 0, 0, 1],
+            errors: [("connect_refused".to_owned(), 1)].into(),
+        };
         let frame = Frame {
             agent: AgentId::new("edge").expect("name"),
             started_at_ms: 0,
@@ -291,7 +394,14 @@ mod tests {
                 }],
             }],
         };
-        let process = Process { connections_open: 2, connections_total: 9, rejected: vec![("head_too_large", 1)] };
-        assert_eq!(exposition(&frame, &process), include_str!("../../testdata/metrics.txt"));
+        let process = Process {
+            connections_open: 2,
+            connections_total: 9,
+            rejected: vec![("head_too_large", 1)],
+        };
+        assert_eq!(
+            exposition(&frame, &process),
+            include_str!("../../testdata/metrics.txt")
+        );
     }
 }

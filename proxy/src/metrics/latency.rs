@@ -32,7 +32,11 @@ pub(crate) struct Latency {
 }
 
 const fn place(value_us: u64) -> (usize, usize) {
-    let value = if value_us > VALUE_MAX_US { VALUE_MAX_US } else { value_us };
+    let value = if value_us > VALUE_MAX_US {
+        VALUE_MAX_US
+    } else {
+        value_us
+    };
     if value < HALF as u64 {
         #[expect(clippy::cast_possible_truncation, reason = "below 128")]
         return (0, value as usize);
@@ -56,7 +60,9 @@ impl Latency {
     pub(crate) fn record(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let (octave, step) = place(us);
-        let Some(octave) = self.octaves.get(octave) else { return };
+        let Some(octave) = self.octaves.get(octave) else {
+            return;
+        };
         let counts = octave.get_or_init(|| Box::new([const { AtomicU64::new(0) }; HALF]));
         if let Some(count) = counts.get(step) {
             super::add(count, 1);

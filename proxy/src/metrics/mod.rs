@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use exposition::{Process, exposition};
 pub(crate) use latency::Latency;
-pub(crate) use shard::{EndpointShard, GatewayShard, Outcomes, RouteShard, Shards};
+pub(crate) use shard::{EndpointShard, GatewayShard, RouteShard, Shards};
 
 /// Adds to a figure that only the calling thread writes.
 pub(crate) fn add(figure: &AtomicU64, n: u64) {

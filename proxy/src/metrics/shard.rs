@@ -35,7 +35,9 @@ impl<T: Default> Shards<T> {
 
     /// Sum of one figure over the workers.
     pub(crate) fn sum(&self, figure: impl Fn(&T) -> &AtomicU64) -> u64 {
-        self.iter().fold(0, |sum, shard| sum.wrapping_add(figure(shard).load(Ordering::Relaxed)))
+        self.iter().fold(0, |sum, shard| {
+            sum.wrapping_add(figure(shard).load(Ordering::Relaxed))
+        })
     }
 }
 
@@ -80,11 +82,16 @@ pub(crate) struct Outcomes {
 impl Outcomes {
     /// Counts one ended request. A status of 0 means that no answer was sent.
     pub(crate) fn record(&self, status: u16, error: Option<ErrorKind>, took: Duration) {
-        if let Some(class) = usize::from(status / 100).checked_sub(1).and_then(|class| self.classes.get(class)) {
+        if let Some(class) = usize::from(status / 100)
+            .checked_sub(1)
+            .and_then(|class| self.classes.get(class))
+        {
             add(class, 1);
         }
         if let Some(kind) = error {
-            let errors = self.errors.get_or_init(|| Box::new([const { AtomicU64::new(0) }; ErrorKind::ALL.len()]));
+            let errors = self
+                .errors
+                .get_or_init(|| Box::new([const { AtomicU64::new(0) }; ErrorKind::ALL.len()]));
             if let Some(error) = errors.get(kind as usize) {
                 add(error, 1);
             }

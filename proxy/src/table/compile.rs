@@ -28,7 +28,12 @@ pub(crate) struct Compiler {
 
 impl Compiler {
     pub(crate) fn new(workers: usize, resolver: Resolver) -> Self {
-        Self { registry: Registry::new(workers), resolver, serial: 0, endpoint_key: AtomicU64::new(1) }
+        Self {
+            registry: Registry::new(workers),
+            resolver,
+            serial: 0,
+            endpoint_key: AtomicU64::new(1),
+        }
     }
 
     /// Compiles what differs from `before` and shares the rest. `digest` and `generation` are those of the
@@ -58,22 +63,34 @@ impl Compiler {
         };
         self.serial = table.serial;
         for source in snapshot.gateways() {
-            let Some(slot) = slots.get(source.name.as_str()).copied() else { continue };
-            let same = before.gateway(slot).filter(|old| old.source == *source && leads_to_same(old, &slots));
+            let Some(slot) = slots.get(source.name.as_str()).copied() else {
+                continue;
+            };
+            let same = before
+                .gateway(slot)
+                .filter(|old| old.source == *source && leads_to_same(old, &slots));
             let gateway = match same {
                 Some(same) => Arc::clone(same),
                 None => {
                     let gateway = Arc::new(self.gateway(source, &slots, before.gateway(slot)));
-                    self.registry.sweep_gateway(&source.name, |route, instance| has(source, route, instance), now);
+                    self.registry.sweep_gateway(
+                        &source.name,
+                        |route, instance| has(source, route, instance),
+                        now,
+                    );
                     gateway
                 }
             };
             if let Some(listener) = source.listener {
-                table.listeners.insert(SocketAddr::new(listener.address, listener.port), slot);
+                table
+                    .listeners
+                    .insert(SocketAddr::new(listener.address, listener.port), slot);
             }
             if source.protocol == Protocol::Http {
                 for host in &source.virtual_hosts {
-                    table.hosts.insert(host.to_ascii_lowercase().into_bytes().into(), slot);
+                    table
+                        .hosts
+                        .insert(host.to_ascii_lowercase().into_bytes().into(), slot);
                 }
             }
             table.order.push(slot);
@@ -108,7 +125,9 @@ impl Compiler {
                 .collect(),
             weights: Schedule::new(source.routes.iter().map(|route| route.weight.parts())),
             routes,
-            cookies: sticky.then(|| GatewayCookies { weighted: format!("o_{gateway_lookup}").into_bytes().into() }),
+            cookies: sticky.then(|| GatewayCookies {
+                weighted: format!("o_{gateway_lookup}").into_bytes().into(),
+            }),
             source: source.clone(),
         }
     }
@@ -125,12 +144,19 @@ impl Compiler {
         let route_lookup = lookup::route(gateway.name.as_str(), source.name.as_str());
         let next = match &source.target {
             Target::Gateway(name) => Next::Gateway(
-                slots.get(name.as_str()).copied().expect("a snapshot's routes lead to gateways that it has"),
+                slots
+                    .get(name.as_str())
+                    .copied()
+                    .expect("a snapshot's routes lead to gateways that it has"),
             ),
             Target::Instances(instances) => {
                 let old = before
                     .and_then(|before| {
-                        let index = before.source.routes.iter().position(|route| route.name == source.name)?;
+                        let index = before
+                            .source
+                            .routes
+                            .iter()
+                            .position(|route| route.name == source.name)?;
                         before.routes.get(index)
                     })
                     .and_then(|route| match &route.next {
@@ -138,21 +164,30 @@ impl Compiler {
                         Next::Gateway(_) => None,
                     });
                 let cookie = (gateway.sticky == Sticky::Instance).then_some(route_lookup.as_str());
-                let (serving, draining): (Vec<_>, Vec<_>) =
-                    instances.iter().partition(|instance| instance.state == InstanceState::Serving);
+                let (serving, draining): (Vec<_>, Vec<_>) = instances
+                    .iter()
+                    .partition(|instance| instance.state == InstanceState::Serving);
                 let all = serving
                     .iter()
                     .chain(&draining)
                     .map(|instance| self.endpoint(gateway, source, instance, cookie, old))
                     .collect();
-                Next::Endpoints(Endpoints { balance: balance(gateway, source), all, serving: serving.len() })
+                Next::Endpoints(Endpoints {
+                    balance: balance(gateway, source),
+                    all,
+                    serving: serving.len(),
+                })
             }
         };
         let strength = source.condition_strength.parts();
         Route {
             live,
             condition: source.condition.as_ref().map(Compiled::new),
-            strength: if strength == 10_000 { None } else { Schedule::new([strength, 10_000 - strength]) },
+            strength: if strength == 10_000 {
+                None
+            } else {
+                Schedule::new([strength, 10_000 - strength])
+            },
             next,
             cookies: (gateway.sticky != Sticky::None).then(|| {
                 let text = |text: String| text.into_bytes().into_boxed_slice();
@@ -176,9 +211,9 @@ impl Compiler {
         old: Option<&Endpoints>,
     ) -> Endpoint {
         let old = old.and_then(|old| {
-            old.all.iter().find(|old| {
-                old.id == instance.id && old.host == instance.host && old.port == instance.port
-            })
+            old.all
+                .iter()
+                .find(|old| old.id == instance.id && old.host == instance.host && old.port == instance.port)
         });
         let (key, address) = match old {
             Some(old) => (old.key, old.address.clone()),
@@ -205,10 +240,15 @@ impl Compiler {
 
 /// A shared gateway holds slots of others: they must still be theirs.
 fn leads_to_same(gateway: &Gateway, slots: &HashMap<&str, u32>) -> bool {
-    gateway.source.routes.iter().zip(&gateway.routes).all(|(source, route)| match (&source.target, &route.next) {
-        (Target::Gateway(name), Next::Gateway(slot)) => slots.get(name.as_str()) == Some(slot),
-        _ => true,
-    })
+    gateway
+        .source
+        .routes
+        .iter()
+        .zip(&gateway.routes)
+        .all(|(source, route)| match (&source.target, &route.next) {
+            (Target::Gateway(name), Next::Gateway(slot)) => slots.get(name.as_str()) == Some(slot),
+            _ => true,
+        })
 }
 
 fn has(

@@ -11,9 +11,7 @@ mod tests;
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 pub(crate) use compile::Compiler;
-use weir_model::{
-    Balance, Digest, GatewayName, Generation, InstanceId, Protocol, RouteName, Sticky, Weight,
-};
+use weir_model::{Balance, Digest, GatewayName, Generation, InstanceId, Protocol, Sticky};
 
 use crate::{
     condition::Compiled,
@@ -167,14 +165,6 @@ impl Gateway {
                     .filter_map(|route| route.cookies.as_ref())
                     .any(|route| *route.matched == *name || *route.lookup == *name)
         })
-    }
-
-    pub(crate) fn route_name(&self, index: u16) -> Option<&RouteName> {
-        self.source.routes.get(usize::from(index)).map(|route| &route.name)
-    }
-
-    pub(crate) fn weight(&self, index: usize) -> Weight {
-        self.source.routes.get(index).map(|route| route.weight).unwrap_or_default()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use weir_model::{
-    Balance, ConditionStrength, Gateway, GatewayName, Generation, Instance, InstanceId, InstanceState, Listener, Protocol, Route,
-    RouteName, Snapshot, Sticky, Target, Weight,
+    Balance, ConditionStrength, Gateway, GatewayName, Generation, Instance, InstanceId, InstanceState,
+    Listener, Protocol, Route, RouteName, Snapshot, Sticky, Target, Weight,
 };
 
 use super::{Compiler, Next, Table};
@@ -23,7 +23,10 @@ fn gateway(name: &str, port: Option<u16>, target: Target) -> Gateway {
     Gateway {
         name: GatewayName::new(name).expect("name"),
         protocol: Protocol::Http,
-        listener: port.map(|port| Listener { address: [127, 0, 0, 1].into(), port }),
+        listener: port.map(|port| Listener {
+            address: [127, 0, 0, 1].into(),
+            port,
+        }),
         virtual_hosts: vec![format!("{name}.Vamp")],
         sticky: Sticky::None,
         routes: vec![Route {
@@ -48,7 +51,10 @@ struct Compiling {
 
 impl Compiling {
     fn new() -> Self {
-        Self { compiler: Compiler::new(1, Resolver::start().expect("thread")), table: Table::empty() }
+        Self {
+            compiler: Compiler::new(1, Resolver::start().expect("thread")),
+            table: Table::empty(),
+        }
     }
 
     fn next(&mut self, gateways: Vec<Gateway>) -> &Table {
@@ -64,7 +70,12 @@ impl Compiling {
     }
 
     fn named(&self, name: &str) -> Arc<super::Gateway> {
-        Arc::clone(self.table.gateways().find(|gateway| gateway.name().as_str() == name).expect("there"))
+        Arc::clone(
+            self.table
+                .gateways()
+                .find(|gateway| gateway.name().as_str() == name)
+                .expect("there"),
+        )
     }
 }
 
@@ -77,7 +88,10 @@ fn what_did_not_change_is_the_same_allocation() {
     compiling.next(vec![unchanged, gateway("b", Some(3), chain("a"))]);
     assert!(Arc::ptr_eq(&a, &compiling.named("a")));
     assert!(!Arc::ptr_eq(&b, &compiling.named("b")));
-    assert_eq!(compiling.table.by_listener(([127, 0, 0, 1], 3).into()), Some(b.live.slot));
+    assert_eq!(
+        compiling.table.by_listener(([127, 0, 0, 1], 3).into()),
+        Some(b.live.slot)
+    );
     assert_eq!(compiling.table.by_listener(([127, 0, 0, 1], 2).into()), None);
 }
 
@@ -95,12 +109,23 @@ fn counters_follow_the_name_and_pools_the_address() {
     compiling.next(with("i", 11));
     let moved = compiling.named("a");
     assert_eq!(moved.live.weights.next(), 1, "the decision's counter goes on");
-    assert_ne!(key(&first).0, key(&moved).0, "connections to the old address are not reused");
-    assert!(Arc::ptr_eq(&key(&first).1, &key(&moved).1), "figures follow the instance");
+    assert_ne!(
+        key(&first).0,
+        key(&moved).0,
+        "connections to the old address are not reused"
+    );
+    assert!(
+        Arc::ptr_eq(&key(&first).1, &key(&moved).1),
+        "figures follow the instance"
+    );
     let mut same_place = with("i", 11);
     same_place[0].virtual_hosts.clear();
     compiling.next(same_place);
-    assert_eq!(key(&moved).0, key(&compiling.named("a")).0, "connections outlive other changes");
+    assert_eq!(
+        key(&moved).0,
+        key(&compiling.named("a")).0,
+        "connections outlive other changes"
+    );
 }
 
 #[test]
@@ -108,9 +133,15 @@ fn draining_instances_come_last_and_take_nothing_new() {
     let mut compiling = Compiling::new();
     let mut leaving = instance("leaving", 1);
     leaving.state = InstanceState::Draining;
-    compiling.next(vec![gateway("a", None, Target::Instances(vec![leaving, instance("staying", 2)]))]);
+    compiling.next(vec![gateway(
+        "a",
+        None,
+        Target::Instances(vec![leaving, instance("staying", 2)]),
+    )]);
     let gateway = compiling.named("a");
-    let Next::Endpoints(endpoints) = &gateway.routes[0].next else { panic!("instances") };
+    let Next::Endpoints(endpoints) = &gateway.routes[0].next else {
+        panic!("instances")
+    };
     assert_eq!(endpoints.serving, 1);
     assert_eq!(endpoints.all[0].id.as_str(), "staying");
 }

@@ -46,7 +46,9 @@ pub(crate) struct Connections {
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("open", &self.states.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("Connections")
+            .field("open", &self.states.borrow().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,9 +63,18 @@ impl Connections {
 
     /// A new connection.
     pub(crate) fn open(self: &Connections, clock: Rc<super::Context>) -> Connection {
-        let state = Rc::new(State { deadline_ms: Cell::new(NEVER), ..State::default() });
+        let state = Rc::new(State {
+            deadline_ms: Cell::new(NEVER),
+            ..State::default()
+        });
         let key = self.states.borrow_mut().insert(Rc::clone(&state));
-        Connection { state, key, states: Rc::clone(&self.states), gone: Rc::clone(&self.gone), clock }
+        Connection {
+            state,
+            key,
+            states: Rc::clone(&self.states),
+            gone: Rc::clone(&self.gone),
+            clock,
+        }
     }
 
     /// Moves the clock and wakes the late.
@@ -96,8 +107,12 @@ impl Connections {
 
     /// Ends every connection; how many.
     pub(crate) fn close_all(&self) -> usize {
-        let all: Vec<AbortHandle> =
-            self.states.borrow().iter().filter_map(|(_, state)| state.abort.borrow().clone()).collect();
+        let all: Vec<AbortHandle> = self
+            .states
+            .borrow()
+            .iter()
+            .filter_map(|(_, state)| state.abort.borrow().clone())
+            .collect();
         for abort in &all {
             abort.abort();
         }
@@ -121,7 +136,9 @@ pub(crate) struct Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,13 +153,18 @@ impl Connection {
     pub(crate) fn within<F: Future>(&self, limit: Duration, future: F) -> Within<'_, F> {
         self.touch(limit);
         self.state.expired.set(false);
-        Within { state: &self.state, future }
+        Within {
+            state: &self.state,
+            future,
+        }
     }
 
     /// Gives the running wait `limit` from now.
     pub(crate) fn touch(&self, limit: Duration) {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
-        self.state.deadline_ms.set(self.clock.now_ms().saturating_add(limit));
+        self.state
+            .deadline_ms
+            .set(self.clock.now_ms().saturating_add(limit));
     }
 
     /// Says whether the connection waits for a next request, and so may be ended at leave-taking.

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     fmt,
+    ops::Deref,
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
     time::Instant,
@@ -21,6 +22,28 @@ pub(crate) struct WorkerFigures {
     pub(crate) rejected: [AtomicU64; ErrorKind::ALL.len()],
 }
 
+/// The table that a worker serves by, counted by this worker alone.
+#[derive(Clone, Debug)]
+pub(crate) struct CurrentTable(Rc<Shared>);
+
+/// The count that all workers share, touched once for each table.
+#[derive(Debug)]
+struct Shared(Arc<Table>);
+
+impl CurrentTable {
+    fn new(table: &Arc<Table>) -> Self {
+        Self(Rc::new(Shared(Arc::clone(table))))
+    }
+}
+
+impl Deref for CurrentTable {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0.0
+    }
+}
+
 /// What the connections of one worker share. Never leaves its thread.
 pub(crate) struct Context {
     pub(crate) config: Arc<Config>,
@@ -33,14 +56,16 @@ pub(crate) struct Context {
     tables: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
     /// The newest table with a count of this worker's own: handing it to a request touches no cache line
     /// that another worker writes.
-    current: RefCell<Rc<Arc<Table>>>,
+    current: RefCell<CurrentTable>,
     draining: Cell<bool>,
     epoch: Instant,
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("worker", &self.worker).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,7 +78,7 @@ impl Context {
         epoch: Instant,
     ) -> Self {
         let mut cache = Cache::new(tables);
-        let current = Rc::new(Arc::clone(cache.load()));
+        let current = CurrentTable::new(cache.load());
         Self {
             worker,
             pool: Pool::new(&config),
@@ -69,14 +94,14 @@ impl Context {
     }
 
     /// The table of the moment. A request asks once.
-    pub(crate) fn table(&self) -> Rc<Arc<Table>> {
+    pub(crate) fn table(&self) -> CurrentTable {
         let mut tables = self.tables.borrow_mut();
         let newest = tables.load();
         let mut current = self.current.borrow_mut();
-        if !Arc::ptr_eq(newest, &current) {
-            *current = Rc::new(Arc::clone(newest));
+        if !Arc::ptr_eq(newest, &current.0.0) {
+            *current = CurrentTable::new(newest);
         }
-        Rc::clone(&current)
+        current.clone()
     }
 
     /// Coarse milliseconds since the proxy started: up to a tick behind.

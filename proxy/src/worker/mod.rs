@@ -17,13 +17,12 @@ use futures_util::FutureExt as _;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc, oneshot},
-    task::LocalSet,
 };
 use weir_model::Protocol;
 
 pub(crate) use self::{
     connection::{Connection, Elapsed},
-    context::{Context, WorkerFigures},
+    context::{Context, CurrentTable, WorkerFigures},
 };
 use crate::{
     choose::Entry,
@@ -57,11 +56,18 @@ pub(crate) struct Accepted {
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Accept from this socket, too.
-    Listen { address: SocketAddr, socket: std::net::TcpListener, virtual_hosts: bool },
+    Listen {
+        address: SocketAddr,
+        socket: std::net::TcpListener,
+        virtual_hosts: bool,
+    },
     /// Accept what waits at this socket, then close it.
     Unlisten { address: SocketAddr },
     /// Take leave until then, cut what is left, answer how many connections that were, and end.
-    Drain { deadline: Instant, done: oneshot::Sender<usize> },
+    Drain {
+        deadline: Instant,
+        done: oneshot::Sender<usize>,
+    },
 }
 
 /// A running worker, seen from outside.
@@ -79,20 +85,40 @@ impl Worker {
         tables: Arc<ArcSwap<Table>>,
         epoch: Instant,
     ) -> Result<Self, StartError> {
-        let wrong = |source| StartError::Worker { worker: number, source };
+        let wrong = |source| StartError::Worker {
+            worker: number,
+            source,
+        };
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
         let figures = Arc::new(WorkerFigures::default());
         let shared = Arc::clone(&figures);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(wrong)?;
+        // The runtime belongs to its thread, so the thread makes it and tells whether it could.
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name(format!("weir-worker-{number}"))
             .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_io()
+                    .enable_time()
+                    .build_local(Default::default());
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(ready.send(Err(error))),
+                };
+                drop(ready.send(Ok(())));
                 let context = Rc::new(Context::new(config, number, tables, shared, epoch));
-                let local = LocalSet::new();
-                local.block_on(&runtime, run(context, queue));
+                runtime.block_on(run(context, queue));
             })
             .map_err(wrong)?;
-        Ok(Self { orders, figures, thread: Some(thread) })
+        started
+            .recv()
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))
+            .map_err(wrong)?;
+        Ok(Self {
+            orders,
+            figures,
+            thread: Some(thread),
+        })
     }
 
     /// Waits for the thread; it must have been told to end.
@@ -119,7 +145,11 @@ async fn run(context: Rc<Context>, mut orders: mpsc::Receiver<Order>) {
     let mut sockets: HashMap<SocketAddr, Rc<Notify>> = HashMap::new();
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Listen { address, socket, virtual_hosts } => {
+            Order::Listen {
+                address,
+                socket,
+                virtual_hosts,
+            } => {
                 let closing = Rc::new(Notify::new());
                 match TcpListener::from_std(socket) {
                     Ok(socket) => {
@@ -218,12 +248,20 @@ async fn take(
         Some(Protocol::Http)
     } else {
         let table = context.table();
-        entry.slot(&table).and_then(|slot| table.gateway(slot)).map(|gateway| gateway.protocol())
+        entry
+            .slot(&table)
+            .and_then(|slot| table.gateway(slot))
+            .map(|gateway| gateway.protocol())
     };
     let Some(protocol) = protocol else { return };
     let local = stream.local_addr().unwrap_or(address);
     let _ = stream.set_nodelay(true);
-    let accepted = Accepted { stream, peer, local, entry };
+    let accepted = Accepted {
+        stream,
+        peer,
+        local,
+        entry,
+    };
     let abort_by = connection.abort_by();
     let context = Rc::clone(context);
     let task = match protocol {
@@ -234,6 +272,11 @@ async fn take(
 }
 
 /// Sum of a figure over workers.
-pub(crate) fn sum(workers: &[Worker], figure: impl Fn(&WorkerFigures) -> &std::sync::atomic::AtomicU64) -> u64 {
-    workers.iter().fold(0, |sum, worker| sum.wrapping_add(figure(&worker.figures).load(Ordering::Relaxed)))
+pub(crate) fn sum(
+    workers: &[Worker],
+    figure: impl Fn(&WorkerFigures) -> &std::sync::atomic::AtomicU64,
+) -> u64 {
+    workers.iter().fold(0, |sum, worker| {
+        sum.wrapping_add(figure(&worker.figures).load(Ordering::Relaxed))
+    })
 }

@@ -237,7 +237,11 @@ impl Peer {
     }
 
     pub fn end_sending(&mut self) -> &mut Self {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        match self.stream.shutdown(Shutdown::Write) {
+            // The other side was faster with a reset.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            ended => ended.unwrap(),
+        }
         self
     }
 

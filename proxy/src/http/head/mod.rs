@@ -108,8 +108,12 @@ impl<'b> RawLines<'_, 'b> {
     }
 }
 
-/// Whether every LF of the head ends a line together with a CR. `httparse` also takes LF alone, which
-/// other recipients may take for part of a value (RFC 9112 §2.2).
-fn has_bare_lf(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head.get(at - 1) != Some(&b'\r'))
+/// Whether a line of the head ends with LF alone, which `httparse` takes for an end of line and other recipients
+/// may take for part of a value (RFC 9112 §2.2). Within a line there is no LF, so only the ends are looked at.
+fn has_bare_lf(head: &[u8], headers: &[Header<'_>]) -> bool {
+    !head.ends_with(b"\r\n\r\n")
+        || headers.iter().any(|header| {
+            let start = offset_in(head, header.name.as_bytes());
+            head.get(start.saturating_sub(2)..start) != Some(b"\r\n")
+        })
 }

@@ -72,7 +72,7 @@ impl<'h, 'b> Request<'h, 'b> {
         if length > limits.head_bytes_max {
             return Err(ErrorKind::HeadTooLarge);
         }
-        if has_bare_lf(head) {
+        if has_bare_lf(head, parsed.headers) {
             return Err(ErrorKind::RequestMalformed);
         }
         if method == b"CONNECT" {

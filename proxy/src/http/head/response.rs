@@ -69,7 +69,7 @@ impl<'h, 'b> Response<'h, 'b> {
         let (Some(status @ 100..=599), Some(version)) = (parsed.code, parsed.version) else {
             return Err(Malformed);
         };
-        if has_bare_lf(head) {
+        if has_bare_lf(head, parsed.headers) {
             return Err(Malformed);
         }
         let mut response = Self {
@@ -179,7 +179,7 @@ impl<'h, 'b> Response<'h, 'b> {
 
     /// Status code, reason phrase and CR LF as they were sent.
     pub(crate) fn status_line_rest(&self) -> &'b [u8] {
-        let end = memchr::memchr(b'\n', self.head).map_or(0, |at| at + 1);
+        let end = self.raw_lines().line_start(0);
         self.head.get(b"HTTP/1.1 ".len()..end).unwrap_or_default()
     }
 
