@@ -21,9 +21,6 @@ pub(crate) enum OperationError {
     /// The storage failed, or another writer was faster.
     #[error(transparent)]
     Persist(#[from] PersistError),
-    /// Anything else; REST answers 500 and the log has the cause.
-    #[error("the operation failed")]
-    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl OperationError {

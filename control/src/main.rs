@@ -1,7 +1,7 @@
 //! `weir-control`: the control service.
 
 use std::{
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
@@ -96,6 +96,7 @@ fn serve(run: Run) -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     if run.log_json {
         log.json().init();
@@ -168,7 +169,7 @@ fn check(file: &std::path::Path) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let problems = match weir_artifact::read::many(&text) {
+    let problems = match weir_artifact::read::requests(&text) {
         Ok(_) => return ExitCode::SUCCESS,
         Err(problems) => problems,
     };

@@ -397,6 +397,7 @@ fn snapshot(generation: u64, marker: &str) -> Snapshot {
         listener: None,
         virtual_hosts: vec![document],
         sticky: weir_model::Sticky::None,
+        options: weir_model::GatewayOptions::default(),
         routes: Vec::new(),
     };
     Snapshot::new("test", Generation(generation), vec![gateway]).unwrap()

@@ -102,6 +102,7 @@ pub(crate) fn gateway(name: &str, port: u16, origin: SocketAddr) -> Gateway {
             port,
         }),
         virtual_hosts: Vec::new(),
+        options: Default::default(),
         sticky: Sticky::None,
         routes: vec![Route {
             name: RouteName::new("all").unwrap(),
@@ -109,6 +110,7 @@ pub(crate) fn gateway(name: &str, port: u16, origin: SocketAddr) -> Gateway {
             condition: None,
             condition_strength: ConditionStrength::ZERO,
             balance: Balance::RoundRobin,
+            options: Default::default(),
             target: Target::Instances(vec![Instance {
                 id: InstanceId::new(origin.to_string()).unwrap(),
                 host: origin.ip().to_string(),

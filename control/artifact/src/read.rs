@@ -65,7 +65,7 @@ pub fn many(text: &str) -> Result<Vec<Artifact>, Vec<Problem>> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// To be stored.
-    Artifact(Artifact),
+    Artifact(Box<Artifact>),
     /// To be merged into the deployment of this name.
     Deploy(String, DeployRequest),
 }
@@ -80,7 +80,7 @@ pub fn requests(text: &str) -> Result<Vec<Request>, Vec<Problem>> {
     each(text, |kind, cursor| {
         let mut table = cursor.table()?;
         if kind != Kind::Deployment {
-            return of_kind(kind, table).map(Request::Artifact);
+            return of_kind(kind, table).map(|artifact| Request::Artifact(Box::new(artifact)));
         }
         if cursor.keys() == 2 && cursor.has("name") {
             table.require("kind")?;
@@ -89,7 +89,10 @@ pub fn requests(text: &str) -> Result<Vec<Request>, Vec<Problem>> {
         }
         let blueprint = blueprint::blueprint(table, Purpose::Deploy);
         let name = blueprint.name.clone();
-        Some(Request::Deploy(name, DeployRequest::Blueprint(Box::new(blueprint))))
+        Some(Request::Deploy(
+            name,
+            DeployRequest::Blueprint(Box::new(blueprint)),
+        ))
     })
 }
 

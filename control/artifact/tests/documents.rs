@@ -218,18 +218,28 @@ fn requests_take_deployments_as_blueprints() {
         - {kind: deployment, name: shop, gateways: {9050: c/web}, clusters: {c: a}}\n\
         - {kind: deployments, name: other}\n";
     let requests = read::requests(text).unwrap();
-    let [Request::Artifact(Artifact::Breed(_)), Request::Deploy(shop, whole), Request::Deploy(other, by_name)] =
-        requests.as_slice()
+    let [
+        Request::Artifact(breed),
+        Request::Deploy(shop, whole),
+        Request::Deploy(other, by_name),
+    ] = requests.as_slice()
     else {
         panic!("{requests:#?}");
     };
+    assert_eq!(breed.kind(), Kind::Breed);
     assert_eq!((shop.as_str(), other.as_str()), ("shop", "other"));
     assert!(matches!(whole, DeployRequest::Blueprint(blueprint) if blueprint.gateways.len() == 1));
     assert_eq!(*by_name, DeployRequest::Reference("other".to_owned()));
 
-    let problems = read::requests("- {kind: deployment, name: a b}\n- {kind: breed}\n- {name: x}\n").unwrap_err();
+    let problems =
+        read::requests("- {kind: deployment, name: a b}\n- {kind: breed}\n- {name: x}\n").unwrap_err();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
-    assert!(["0/name", "1/name", "2/kind"].iter().all(|path| paths.contains(path)), "{paths:?}");
+    assert!(
+        ["0/name", "1/name", "2/kind"]
+            .iter()
+            .all(|path| paths.contains(path)),
+        "{paths:?}"
+    );
 }
 
 mod deploy {

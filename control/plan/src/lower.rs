@@ -92,6 +92,7 @@ pub fn lower(gateways: &[Gateway], deployments: &[Deployment], settings: &Settin
                 port: number(gateway),
             }),
             virtual_hosts: virtual_hosts(gateway, settings, &mut hosts, &mut say),
+            options: Default::default(),
             sticky: gateway.sticky,
             routes,
         });
@@ -183,6 +184,7 @@ fn lower_route(
         condition,
         condition_strength: route.condition_strength.unwrap_or(default_strength),
         balance: balance(gateway, path, route, say),
+        options: Default::default(),
         target: target(path, world, say),
     })
 }

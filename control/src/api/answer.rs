@@ -15,7 +15,10 @@ use utoipa::ToSchema;
 use weir_artifact::Problem;
 use weir_persist::PersistError;
 
-use crate::error::{OperationError, messages, problem};
+use crate::{
+    error::{OperationError, messages, problem},
+    reconcile::chain,
+};
 
 /// Problems of one document that are told; a document of megabytes can have as many as it has lines.
 const PROBLEMS_MAX: usize = 100;
@@ -213,10 +216,6 @@ impl From<OperationError> for ApiError {
                 format!("{}.", sentence(&error.to_string())),
             ),
             OperationError::Persist(error) => error.into(),
-            error => {
-                tracing::error!(error = chain(&error), "an operation failed");
-                Self::internal()
-            }
         }
     }
 }
@@ -275,17 +274,6 @@ impl From<Problem> for ProblemBody {
             hint: problem.hint,
         }
     }
-}
-
-/// An error and its causes in one line, for the log.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn sentence(text: &str) -> String {

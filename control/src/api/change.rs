@@ -9,13 +9,13 @@ use weir_artifact::{
 use weir_persist::{EventDraft, Write};
 
 use super::{
-    answer::{ApiError, chain},
+    answer::ApiError,
     kinds::{Collection, later},
 };
 use crate::{
     error::OperationError,
     event::Archive,
-    reconcile::operations,
+    reconcile::{chain, operations},
     state::{State, kind_of, name_of, plural, put},
 };
 
@@ -35,19 +35,18 @@ impl Change<'_> {
         self.archive.event(kind, name, self.source)
     }
 
-    /// Tells of a change that an operation has made and committed by itself. The change stands, so that a
-    /// failure to tell of it is not the client's.
-    async fn tell(&self, kind: &str, name: &str) {
+    /// Tells of changes that an operation has made and committed by itself. The changes stand, so that a
+    /// failure to tell of them is not the client's.
+    async fn tell(&self, changed: impl IntoIterator<Item = (&str, &str)>) {
         if self.validate_only {
             return;
         }
-        if let Err(error) = self.state.commit(Vec::new(), vec![self.event(kind, name)]).await {
-            tracing::error!(
-                kind,
-                name,
-                error = chain(&error),
-                "a change is not in the archive"
-            );
+        let events = changed
+            .into_iter()
+            .map(|(kind, name)| self.event(kind, name))
+            .collect();
+        if let Err(error) = self.state.commit(Vec::new(), events).await {
+            tracing::error!(error = chain(&error), "a change is not in the archive");
         }
     }
 
@@ -70,8 +69,14 @@ impl Change<'_> {
     pub(super) async fn gateway(&self, gateway: Gateway) -> Result<Value, ApiError> {
         let create = self.archive == Archive::Create;
         let gateway = operations::put_gateway(self.state, gateway, create, self.validate_only).await?;
-        self.tell("gateways", &gateway.name).await;
-        Ok(weir_artifact::write::value(&Artifact::Gateway(gateway)))
+        self.tell([("gateways", gateway.name.as_str())]).await;
+        let shown = match self.validate_only {
+            true => None,
+            false => operations::gateway_view(self.state, &gateway.name).await?,
+        };
+        Ok(weir_artifact::write::value(&Artifact::Gateway(
+            shown.unwrap_or(gateway),
+        )))
     }
 
     /// Creates a deployment or merges into one; `name`: the deployment's, if the path or document says it.
@@ -84,7 +89,10 @@ impl Change<'_> {
             DeployRequest::Reference(_) => None,
         };
         let deployment = operations::merge(self.state, name, request, self.validate_only).await?;
-        self.tell("deployments", &deployment.name).await;
+        // The merge has stored the breeds, too.
+        let changed = breeds.iter().flatten().map(|breed| ("breeds", name_of(breed)));
+        self.tell(changed.chain([("deployments", deployment.name.as_str())]))
+            .await;
         let tree = deployment_tree(deployment);
         if self.validate_only {
             return Ok(tree);
@@ -92,7 +100,6 @@ impl Change<'_> {
         Ok(match breeds {
             None => Value::Array(vec![tree]),
             Some(breeds) => {
-                let breeds = self.store(breeds).await?;
                 let breeds = breeds.iter().map(weir_artifact::write::value).collect();
                 Value::Array(vec![breeds, Value::Array(vec![tree])])
             }
@@ -108,7 +115,7 @@ impl Change<'_> {
         let changes = request.is_some();
         let deployment = operations::slice(self.state, name, request, self.validate_only).await?;
         if changes {
-            self.tell("deployments", name).await;
+            self.tell([("deployments", name)]).await;
         }
         Ok(deployment_tree(deployment))
     }
@@ -142,11 +149,8 @@ impl Change<'_> {
         } else {
             operations::set_scale(self.state, deployment, cluster, service, scale).await?
         };
-        self.tell(
-            "deployment-service-scales",
-            &format!("{deployment}/{cluster}/{service}"),
-        )
-        .await;
+        let name = format!("{deployment}/{cluster}/{service}");
+        self.tell([("deployment-service-scales", name.as_str())]).await;
         Ok(scale_tree(scale))
     }
 
@@ -156,7 +160,7 @@ impl Change<'_> {
             Collection::Stored(kind) => self.remove_stored(kind, name).await,
             Collection::Gateways => {
                 match operations::delete_gateway(self.state, name, self.validate_only).await {
-                    Ok(()) => self.tell("gateways", name).await,
+                    Ok(()) => self.tell([("gateways", name)]).await,
                     Err(OperationError::NotFound { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }

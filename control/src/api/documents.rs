@@ -7,10 +7,10 @@
 //! checked, what came before it stays, and the error says so.
 
 use axum::{extract::State, http::StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_artifact::{
     Artifact,
-    read::{self, DeployRequest},
+    read::{self, DeployRequest, Request},
     write,
 };
 
@@ -58,24 +58,20 @@ async fn apply(api: &Api, archive: Archive, parameters: &Parameters, text: &str)
         validate_only: parameters.flag("validate_only")?,
         source: text,
     };
-    let artifacts = read::many(text)?;
-    if artifacts.is_empty() {
+    let requests = read::requests(text)?;
+    if requests.is_empty() {
         return Err(ApiError::problem("UnexpectedTypeError", "There is no document."));
     }
     let mut stored = Vec::new();
     let mut deployments = Vec::new();
     let mut gateways = Vec::new();
-    for artifact in artifacts {
-        match artifact {
-            Artifact::Deployment(deployment) => {
-                let name = deployment.name.clone();
-                let tree = write::value(&Artifact::Deployment(deployment));
-                // A printed deployment is read as the blueprint that it is the result of.
-                let request = read::deploy_request(&tree.to_string())?;
-                deployments.push((name, tree, request));
-            }
-            Artifact::Gateway(gateway) => gateways.push(gateway),
-            plain => stored.push(plain),
+    for request in requests {
+        match request {
+            Request::Deploy(name, request) => deployments.push((name, request)),
+            Request::Artifact(artifact) => match *artifact {
+                Artifact::Gateway(gateway) => gateways.push(gateway),
+                plain => stored.push(plain),
+            },
         }
     }
     // What depends on documents of the same text can be checked only once these are stored.
@@ -85,7 +81,7 @@ async fn apply(api: &Api, archive: Archive, parameters: &Parameters, text: &str)
             validate_only: true,
             ..change
         };
-        for (name, _, request) in &deployments {
+        for (name, request) in &deployments {
             check.deploy(Some(name), request.clone()).await?;
         }
         if deployments.is_empty() {
@@ -99,7 +95,8 @@ async fn apply(api: &Api, archive: Archive, parameters: &Parameters, text: &str)
         results.push(write::value(&artifact));
     }
     if change.validate_only && !complete {
-        results.extend(deployments.into_iter().map(|(_, tree, _)| tree));
+        let deployments = deployments.into_iter();
+        results.extend(deployments.map(|(name, _)| json!({"kind": "deployment", "name": name})));
         results.extend(
             gateways
                 .into_iter()
@@ -108,7 +105,7 @@ async fn apply(api: &Api, archive: Archive, parameters: &Parameters, text: &str)
         return Ok(Answer::new(StatusCode::ACCEPTED, Value::Array(results)));
     }
     let anything_before = |results: &[Value]| !results.is_empty() && !change.validate_only;
-    for (name, _, request) in deployments {
+    for (name, request) in deployments {
         let result = change.deploy(Some(&name), request).await;
         results.push(result.map_err(|error| partly(error, anything_before(&results)))?);
     }
@@ -164,7 +161,7 @@ pub(super) async fn delete(
             None => change.remove(removal.collection, &removal.name).await,
         };
         done.map_err(|error| partly(error, !results.is_empty()))?;
-        results.push(serde_json::json!({"kind": removal.kind, "name": removal.name}));
+        results.push(json!({"kind": removal.kind, "name": removal.name}));
     }
     Ok(Answer::new(StatusCode::ACCEPTED, Value::Array(results)))
 }

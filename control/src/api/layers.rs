@@ -148,12 +148,67 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::{net::IpAddr, sync::Arc, time::Duration};
 
-    use axum::http::HeaderValue;
+    use axum::{
+        Router,
+        body::Body,
+        http::{HeaderValue, Request},
+        middleware::{from_fn, from_fn_with_state},
+        routing::get,
+    };
+    use tokio::sync::Notify;
+    use tokio_util::sync::CancellationToken;
+    use tower::ServiceExt;
 
-    use super::is_allowed;
-    use crate::config::Origins;
+    use super::{Api, finish, guard, is_allowed};
+    use crate::{Config, config::Origins, state::State};
+
+    /// Status and body of a handler's answer, through the layers.
+    async fn answer(path: &str, paths: Router) -> (u16, String) {
+        let mut config = Config::new("unused", Arc::new(weir_store::memory::Memory::new()));
+        config.request_timeout = Duration::from_secs(5);
+        let state = State::new(
+            config,
+            Arc::new(weir_persist::memory::Memory::new()),
+            Arc::new(weir_driver::fake::Fake::new()),
+        );
+        let api = Api::new(
+            Arc::new(state),
+            ([127, 0, 0, 1], 1).into(),
+            CancellationToken::new(),
+        );
+        let router = paths.layer(from_fn_with_state(api, guard)).layer(from_fn(finish));
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        async fn broken() {
+            panic!("on purpose");
+        }
+        let (status, body) = answer("/", Router::new().route("/", get(broken))).await;
+        assert_eq!(status, 500);
+        assert_eq!(body, r#"{"message":"Internal server error."}"#);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_is_answered_and_goes_on() {
+        let finished = Arc::new(Notify::new());
+        let inner = Arc::clone(&finished);
+        let slow = move || async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            inner.notify_one();
+        };
+        let (status, body) = answer("/", Router::new().route("/", get(slow))).await;
+        assert_eq!(status, 503);
+        assert_eq!(body, r#"{"message":"The answer took longer than 5s."}"#);
+        finished.notified().await;
+    }
 
     #[test]
     fn pages_of_this_host_may_and_others_may_not() {

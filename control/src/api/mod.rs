@@ -31,7 +31,7 @@ use axum::{
     Router,
     http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,7 @@ impl Api {
     }
 }
 
-/// Every path.
+/// Every path: the API, and the pages for all else.
 pub(crate) fn router(api: Api) -> Router {
     let paths = Router::new()
         .route(
@@ -94,16 +94,21 @@ pub(crate) fn router(api: Api) -> Router {
             "/{kind}/{*name}",
             get(crud::read).put(crud::update).delete(crud::delete),
         );
-    Router::new()
+    let api = Router::new()
         .nest(path::BASE, paths)
-        .fallback(not_found)
+        // What looks like the API and is not is told so; everything else is a page.
+        .route("/api", any(not_found))
+        .route("/api/{*rest}", any(not_found))
+        .route("/{namespace}/api/v1", any(not_found))
+        .route("/{namespace}/api/v1/{*rest}", any(not_found))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(api.clone(), layers::guard))
         .layer(from_fn_with_state(api.clone(), layers::origin))
         .layer(from_fn(layers::finish))
-        .layer(CompressionLayer::new())
         .layer(layers::cors(&api))
-        .with_state(api)
+        .with_state(api);
+    api.fallback_service(weir_ui::router())
+        .layer(CompressionLayer::new())
 }
 
 async fn not_found() -> ApiError {

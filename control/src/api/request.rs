@@ -1,5 +1,7 @@
 //! What a request carries: parameters and a text of bounded length.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, Query, Request},
@@ -16,6 +18,9 @@ pub(super) const BODY_BYTES_MAX: usize = weir_artifact::read::BYTES_MAX;
 /// gets to read why it is refused.
 const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Time for all of a body to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// The body as text.
 #[derive(Debug)]
 pub(super) struct Text(pub(super) String);
@@ -25,7 +30,13 @@ impl<S: Sync> FromRequest<S> for Text {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = bounded(&parts.headers, body).await?;
+        let bytes = tokio::time::timeout(BODY_TIMEOUT, bounded(&parts.headers, body));
+        let bytes = bytes.await.map_err(|_| {
+            ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("The body did not come within {BODY_TIMEOUT:?}."),
+            )
+        })??;
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self(text)),
             Err(error) => {

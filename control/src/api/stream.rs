@@ -29,11 +29,11 @@ use weir_persist::{Event, EventQuery, Persistence};
 
 use super::{
     Api,
-    answer::{ApiError, ErrorBody, chain},
+    answer::{ApiError, ErrorBody},
     events::{EventBody, asked},
     request::{Parameters, Text},
 };
-use crate::event::view;
+use crate::{event::view, reconcile::chain};
 
 /// Time without an event after which a comment is sent.
 const HEARTBEAT: Duration = Duration::from_secs(15);

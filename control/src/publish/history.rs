@@ -166,6 +166,7 @@ mod tests {
             condition: None,
             condition_strength: ConditionStrength::ZERO,
             balance: Balance::RoundRobin,
+            options: Default::default(),
             target: Target::Instances(
                 instances
                     .iter()
@@ -183,6 +184,7 @@ mod tests {
             protocol: Protocol::Http,
             listener: None,
             virtual_hosts: Vec::new(),
+            options: Default::default(),
             sticky: Sticky::None,
             routes: vec![route("a", weight, instances), route("b", 100 - weight, &[])],
         };

@@ -66,7 +66,7 @@ impl Publication {
     }
 
     /// Begins a cycle and gives its number. Called with the write lock held.
-    pub(super) fn begin(&self) -> u64 {
+    pub(crate) fn begin(&self) -> u64 {
         let mut inner = self.inner();
         inner.begun += 1;
         inner.begun
@@ -78,7 +78,7 @@ impl Publication {
         self.inner().begun
     }
 
-    pub(super) fn complete(&self, cycle: u64) {
+    pub(crate) fn complete(&self, cycle: u64) {
         let mut inner = self.inner();
         inner.completed = inner.completed.max(cycle);
     }

@@ -182,3 +182,65 @@ async fn last_lines(state: &State, id: &str) -> Option<String> {
     let lines: Vec<String> = lines.into_iter().map(|line| line.text).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        sync::Arc,
+    };
+
+    use weir_driver::fake::Fake;
+    use weir_persist::memory::Memory;
+    use weir_plan::{Held, InstanceRecord, ServiceKey, ServiceRecord, Stage};
+
+    use super::{Observer, Seen};
+    use crate::{Config, reconcile::calls::Calls, state::State};
+
+    /// An instance became ready, was loaded by the publisher and leaves before that is published: no
+    /// published snapshot has it yet, but the next one will.
+    #[tokio::test]
+    async fn an_instance_is_held_until_a_later_cycle_is_published() {
+        let store = Arc::new(weir_store::memory::Memory::new());
+        let state = State::new(
+            Config::new("unused", store),
+            Arc::new(Memory::new()),
+            Arc::new(Fake::new()),
+        );
+        let publication = &state.traffic.publication;
+        let records = BTreeMap::from([(
+            ServiceKey::new("shop", "front", "front:1"),
+            ServiceRecord {
+                instances: vec![InstanceRecord {
+                    id: "x".to_owned(),
+                    created_at_ms: 0,
+                    fingerprint: String::new(),
+                    stage: Stage::Leaving {
+                        since_ms: 0,
+                        released_at_ms: None,
+                        dead: true,
+                    },
+                }],
+                ..ServiceRecord::default()
+            },
+        )]);
+        let mut observer = Observer::default();
+        let is_held = |observer: &mut Observer| {
+            let seen = Seen {
+                under_way: Calls::default().under_way(),
+                instances: BTreeMap::new(),
+                held: Held::Only(BTreeSet::new()),
+            };
+            !observer.complete(seen, &records, &state).held.has_released("x")
+        };
+        let before = publication.begin();
+        observer.leaves([&"x".to_owned()].into_iter(), &state);
+        assert!(is_held(&mut observer));
+        publication.complete(before);
+        assert!(is_held(&mut observer), "that cycle had loaded it");
+        let after = publication.begin();
+        assert!(is_held(&mut observer));
+        publication.complete(after);
+        assert!(!is_held(&mut observer));
+    }
+}

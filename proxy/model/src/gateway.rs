@@ -5,7 +5,9 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Condition, ConditionStrength, GatewayName, InstanceId, RouteName, Weight};
+use crate::{
+    Condition, ConditionStrength, GatewayName, GatewayOptions, InstanceId, RouteName, RouteOptions, Weight,
+};
 
 /// A stable entry point: an address, and rules that choose one of several routes for each request.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +25,8 @@ pub struct Gateway {
     pub sticky: Sticky,
     /// In order: the first route whose condition matches wins.
     pub routes: Vec<Route>,
+    /// How its socket is to be used.
+    pub options: GatewayOptions,
 }
 
 /// A socket to listen on.
@@ -82,6 +86,8 @@ pub struct Route {
     pub balance: Balance,
     /// Where it leads.
     pub target: Target,
+    /// How its instances are to be reached.
+    pub options: RouteOptions,
 }
 
 /// Where a route leads.

@@ -14,6 +14,7 @@ pub mod document;
 mod gateway;
 mod id;
 pub mod lookup;
+mod options;
 mod report;
 mod snapshot;
 mod weight;
@@ -24,6 +25,10 @@ pub use gateway::{
     Balance, Gateway, Instance, InstanceState, Listener, Protocol, Route, Sticky, Target, UnknownBalance,
 };
 pub use id::{AgentId, Digest, DigestError, EmptyName, GatewayName, Generation, InstanceId, RouteName};
+pub use options::{
+    Certificate, GatewayOptions, HealthCheck, HealthProtocol, Millis, MillisError, ProxyProtocol,
+    RouteOptions, RouteTimeouts, Tls, TlsVersion, UpstreamProtocol, UpstreamTls,
+};
 pub use report::{
     Acknowledgement, Frame, GatewayFrame, InstanceFrame, LatencyCounts, OutcomeCounts, Refusal, RouteFrame,
 };

@@ -28,6 +28,7 @@ fn gateway(name: &str, port: Option<u16>, target: Target) -> Gateway {
             port,
         }),
         virtual_hosts: vec![format!("{name}.Vamp")],
+        options: Default::default(),
         sticky: Sticky::None,
         routes: vec![Route {
             name: RouteName::new("r").expect("name"),
@@ -35,6 +36,7 @@ fn gateway(name: &str, port: Option<u16>, target: Target) -> Gateway {
             condition: None,
             condition_strength: ConditionStrength::ZERO,
             balance: Balance::RoundRobin,
+            options: Default::default(),
             target,
         }],
     }

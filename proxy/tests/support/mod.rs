@@ -287,6 +287,7 @@ pub fn route(name: &str, percent: u64, instances: Vec<Instance>) -> Route {
         condition: None,
         condition_strength: ConditionStrength::ZERO,
         balance: Balance::RoundRobin,
+        options: Default::default(),
         target: Target::Instances(instances),
     }
 }
@@ -314,6 +315,7 @@ pub fn gateway(name: &str, port: Option<u16>, routes: Vec<Route>) -> Gateway {
             port,
         }),
         virtual_hosts: Vec::new(),
+        options: Default::default(),
         sticky: Sticky::None,
         routes,
     }

@@ -23,6 +23,7 @@ fn sample() -> Snapshot {
         condition: condition.map(|text| Condition::parse(text).unwrap()),
         condition_strength: condition.map_or(ConditionStrength::ZERO, |_| ConditionStrength::FULL),
         balance: Balance::RoundRobin,
+        options: Default::default(),
         target: Target::Instances(vec![Instance {
             id: InstanceId::new(format!("i{port}")).unwrap(),
             host: "127.0.0.1".to_owned(),
@@ -38,6 +39,7 @@ fn sample() -> Snapshot {
             port: 9050,
         }),
         virtual_hosts: vec!["9050.shop.vamp".to_owned()],
+        options: Default::default(),
         sticky: Sticky::Route,
         routes: vec![
             route("shop/front/front:1.0/web", 80, 9001, None),

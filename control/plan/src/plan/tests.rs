@@ -5,7 +5,7 @@ mod simulation;
 
 use weir_artifact::{Intention, OrReference, Phase};
 
-use self::harness::{World, front};
+use self::harness::{World, front, running};
 use super::{LifeState, SeenHealth, StartFailureKind};
 use crate::{
     Action, ServiceKey, Stage, Synchronization,
@@ -471,4 +471,49 @@ fn scale_of_a_running_service() {
     assert_eq!(starts(&world.tick()), 3);
     world.settle();
     assert_eq!((world.phase(), world.ready()), (Phase::Done, 4));
+}
+
+#[test]
+fn a_start_under_way_is_waited_for_before_it_is_forgotten() {
+    let mut world = World::with(front(1));
+    let actions = world.plan();
+    world.store(&actions);
+    let id = world.record().instances[0].id.clone();
+    world.starting.insert(id.clone());
+    world.scale(0);
+    assert_eq!(stops(&world.tick()), [""; 0], "nothing to stop yet");
+    assert_eq!(world.record().instances[0].stage, Stage::Stopping);
+    world.tick();
+    assert_eq!(world.record().instances.len(), 1, "it may still come up");
+    world.starting.clear();
+    world.driver.insert(id.clone(), running());
+    assert_eq!(stops(&world.tick()), [id]);
+    world.tick();
+    assert!(world.record().instances.is_empty());
+}
+
+#[test]
+fn an_old_form_is_not_what_is_wanted_while_the_new_one_waits() {
+    let mut world = World::done(front(1));
+    let OrReference::Inline(breed) = &mut world.service_mut().breed else {
+        panic!()
+    };
+    breed.deployable.definition = "another".to_owned();
+    world.status().phase = Phase::Initiated;
+    world.refuse_starts = Some(StartFailureKind::Unavailable);
+    for _ in 0..50 {
+        world.tick_after(200);
+        assert_eq!((world.phase(), world.ready()), (Phase::Updating, 1));
+    }
+}
+
+#[test]
+fn an_instance_without_owner_that_agents_serve_is_not_stopped() {
+    let mut world = World::done(front(1));
+    world.launch_stranger("orphan", true);
+    world.agents_follow = false;
+    world.acknowledged.insert("orphan".to_owned());
+    assert_eq!(stops(&world.tick()), [""; 0]);
+    world.acknowledged.remove("orphan");
+    assert_eq!(stops(&world.tick()), ["orphan"]);
 }

@@ -10,6 +10,16 @@
 //!       a: {weight: 90%, instances: ["127.0.0.1:9001", {id: x, host: h, port: 1, state: draining}]}
 //!       b: {weight: 10%, condition: "User-Agent == Firefox", condition_strength: 100%, instances: ["127.0.0.1:9002"]}
 //!       c: {gateway: other}
+//!       d:
+//!         health: {protocol: http, path: /health, interval: 2s, timeout: 5s, rise: 2, fall: 3}
+//!         timeouts: {connect: 5s, first_byte: 50s, idle: 50s, request: 10m, tunnel: 1h}
+//!         tls: {server_name: inner.example, authority: /etc/tls/ca.pem}   # TLS to its instances
+//!         send_proxy_protocol: v2
+//!         protocol: http2
+//!         slow_start: 10s
+//!         instances: ["127.0.0.1:9003"]
+//!     tls: {certificates: [{certificate: /etc/tls/shop.pem, key: /etc/tls/shop.key}], minimum: "1.2"}
+//!     accept_proxy_protocol: true
 //! ```
 //!
 //! **Job.** From an already parsed tree (YAML or JSON) to checked gateways, and back.
@@ -20,6 +30,7 @@
 //! **Absent.** No YAML parser and no files: `weir-store` has those.
 
 mod fields;
+mod options;
 mod read;
 mod share;
 #[cfg(test)]

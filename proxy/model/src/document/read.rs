@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     ADDRESS_DEFAULT, DocumentProblem,
     fields::{Fields, Place, Problems},
-    host_and_port, joined, share,
+    host_and_port, joined, options, share,
 };
 use crate::{
     Balance, Condition, ConditionStrength, Gateway, GatewayName, Generation, Instance, InstanceId,
@@ -62,7 +62,16 @@ pub fn read(document: Value) -> Result<Vec<Gateway>, Vec<DocumentProblem>> {
     Err(problems.0)
 }
 
-const GATEWAY_KEYS: &[&str] = &["port", "address", "protocol", "sticky", "virtual_hosts", "routes"];
+const GATEWAY_KEYS: &[&str] = &[
+    "port",
+    "address",
+    "protocol",
+    "sticky",
+    "virtual_hosts",
+    "tls",
+    "accept_proxy_protocol",
+    "routes",
+];
 
 fn gateway(name: &str, body: Value, place: Place, problems: &mut Problems) -> Option<Gateway> {
     let mut fields = Fields::open(body, place, GATEWAY_KEYS, problems)?;
@@ -97,6 +106,7 @@ fn gateway(name: &str, body: Value, place: Place, problems: &mut Problems) -> Op
         listener,
         virtual_hosts,
         sticky,
+        options: options::gateway(&mut fields, problems),
         routes,
     })
 }
@@ -210,6 +220,12 @@ const ROUTE_KEYS: &[&str] = &[
     "balance",
     "instances",
     "gateway",
+    "health",
+    "timeouts",
+    "tls",
+    "send_proxy_protocol",
+    "protocol",
+    "slow_start",
 ];
 
 /// The given weight in parts, and the route with no weight yet.
@@ -240,6 +256,7 @@ fn route(
         _ => balance_default(protocol),
     };
     let target = target(&mut fields, problems);
+    let options = options::route(&mut fields, problems);
     let name = problems.keep(&fields.place, RouteName::new(name));
     let route = name.zip(target).map(|(name, target)| Route {
         name,
@@ -248,6 +265,7 @@ fn route(
         condition,
         balance,
         target,
+        options,
     });
     (weight, route)
 }

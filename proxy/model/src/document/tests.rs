@@ -144,10 +144,10 @@ fn all_problems_at_once_with_their_places() {
         [
             "gatways: unknown key; did you mean `gateways`? known here are gateways",
             "gateways/\"shop/9050\"/prot: unknown key; did you mean `port`? known here are port, address, protocol, \
-             sticky, virtual_hosts, routes",
+             sticky, virtual_hosts, tls, accept_proxy_protocol, routes",
             "gateways/\"shop/9050\"/sticky: `maybe` is not one of route, instance, none",
             "gateways/\"shop/9050\"/routes/a/wieght: unknown key; did you mean `weight`? known here are weight, \
-             condition, condition_strength, balance, instances, gateway",
+             condition, condition_strength, balance, instances, gateway, health, timeouts, tls, send_proxy_protocol, protocol, slow_start",
             "gateways/\"shop/9050\"/routes/a/condition: expected `==` or `!=`, found `~` (at character 6)",
             "gateways/\"shop/9050\"/routes/a/instances/0: `nowhere` is not `host:port` (an IPv6 address is in brackets)",
             "gateways/\"shop/9050\"/routes/a/instances/1: must have the key `port`",
@@ -375,6 +375,7 @@ fn routes(protocol: Protocol) -> impl Strategy<Value = Vec<Route>> {
                 condition: condition.map(|text| Condition::parse(text).unwrap()),
                 condition_strength: ConditionStrength::from_parts(strength).unwrap(),
                 balance,
+                options: Default::default(),
                 target: Target::Instances(instances),
             });
         }
@@ -408,6 +409,7 @@ fn gateways() -> impl Strategy<Value = Vec<Gateway>> {
             let port = 8_000 + u16::try_from(index).unwrap();
             read.push(Gateway {
                 name: GatewayName::new(name).unwrap(),
+                options: Default::default(),
                 protocol,
                 listener: listens.then(|| Listener {
                     address: address.parse().unwrap(),
@@ -448,4 +450,64 @@ proptest! {
             prop_assert!(!problems.is_empty());
         }
     }
+}
+
+#[test]
+fn options_are_read_strictly_and_written_back() {
+    let document = serde_json::json!({"gateways": {"shop": {
+        "port": 8443,
+        "tls": {"certificates": [{"certificate": "/a.pem", "key": "/a.key"}], "minimum": "1.3"},
+        "accept_proxy_protocol": true,
+        "routes": {"a": {
+            "weight": "100%",
+            "health": {"protocol": "http", "path": "/health", "interval": "1s", "fall": 2},
+            "timeouts": {"connect": "500ms", "request": "1m"},
+            "tls": {"server_name": "inner.example"},
+            "send_proxy_protocol": "v2",
+            "protocol": "http2",
+            "slow_start": "10s",
+            "instances": ["127.0.0.1:9001"]
+        }}
+    }}});
+    let gateways = super::read(document).unwrap();
+    let options = &gateways[0].routes[0].options;
+    assert_eq!(options.timeouts.connect.unwrap().to_string(), "500ms");
+    assert_eq!(options.health.as_ref().unwrap().rise, 2);
+    assert_eq!(gateways[0].options.tls.as_ref().unwrap().certificates.len(), 1);
+    assert_eq!(super::read(super::write(&gateways)).unwrap(), gateways);
+    let wire = crate::Snapshot::new("x", crate::Generation(1), gateways.clone()).unwrap();
+    assert_eq!(
+        crate::wire::v1::read(&crate::wire::v1::write(&wire))
+            .unwrap()
+            .snapshot,
+        wire
+    );
+
+    let faulty = serde_json::json!({"gateways": {"shop": {
+        "tls": {"certificates": [{"certificate": "/a.pem", "kee": "/a.key"}]},
+        "routes": {"a": {"timeouts": {"connect": "5"}, "health": {"protocol": "icmp"}, "instances": []}}
+    }}});
+    let problems: Vec<String> = super::read(faulty)
+        .unwrap_err()
+        .into_iter()
+        .map(|problem| problem.to_string())
+        .collect();
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.starts_with("gateways/shop/tls/certificates/0/kee: unknown key")),
+        "{problems:#?}"
+    );
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.starts_with("gateways/shop/routes/a/timeouts: `5` is not")),
+        "{problems:#?}"
+    );
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.starts_with("gateways/shop/routes/a/health: unknown variant")),
+        "{problems:#?}"
+    );
 }

@@ -42,6 +42,7 @@ fn gateway_body(gateway: &Gateway) -> Value {
     if !gateway.virtual_hosts.is_empty() {
         body.insert("virtual_hosts".to_owned(), json!(gateway.virtual_hosts));
     }
+    body.extend(object(&gateway.options));
     let routes: Map<String, Value> = gateway
         .routes
         .iter()
@@ -49,6 +50,14 @@ fn gateway_body(gateway: &Gateway) -> Value {
         .collect();
     body.insert("routes".to_owned(), Value::Object(routes));
     Value::Object(body)
+}
+
+/// The keys of options that are not at their default.
+fn object(options: &impl serde::Serialize) -> Map<String, Value> {
+    match serde_json::to_value(options) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
 }
 
 fn route_body(route: &Route, protocol: Protocol) -> Value {
@@ -70,6 +79,7 @@ fn route_body(route: &Route, protocol: Protocol) -> Value {
         };
         body.insert("balance".to_owned(), json!(word));
     }
+    body.extend(object(&route.options));
     match &route.target {
         Target::Gateway(name) => body.insert("gateway".to_owned(), json!(name)),
         Target::Instances(instances) => {

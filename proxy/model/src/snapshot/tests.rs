@@ -21,6 +21,7 @@ fn route(name: &str, percent: u64, target: Target) -> Route {
         condition: None,
         condition_strength: ConditionStrength::ZERO,
         balance: Balance::default(),
+        options: Default::default(),
         target,
     }
 }
@@ -44,6 +45,7 @@ fn gateway(called: &str, routes: Vec<Route>) -> Gateway {
         protocol: Protocol::Http,
         listener: None,
         virtual_hosts: Vec::new(),
+        options: Default::default(),
         sticky: Sticky::None,
         routes,
     }

@@ -14,8 +14,9 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::{
-    Balance, Condition, ConditionStrength, Digest, EmptyName, GatewayName, Generation, InstanceId,
-    InstanceState, Listener, Protocol, Refusal, RouteName, Snapshot, SnapshotProblemKind, Sticky, Weight,
+    Balance, Condition, ConditionStrength, Digest, EmptyName, GatewayName, GatewayOptions, Generation,
+    InstanceId, InstanceState, Listener, Protocol, Refusal, RouteName, RouteOptions, Snapshot,
+    SnapshotProblemKind, Sticky, Weight,
 };
 
 /// Version that this module writes.
@@ -53,6 +54,8 @@ pub struct Gateway {
     #[serde(default, skip_serializing_if = "is_default")]
     sticky: Sticky,
     routes: Vec<Route>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    options: GatewayOptions,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +73,8 @@ struct Route {
     gateway: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     instances: Option<Vec<Instance>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    options: RouteOptions,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -241,6 +246,7 @@ fn checked(wire: Gateway) -> Result<crate::Gateway, GatewayError> {
         listener: wire.listener,
         virtual_hosts: wire.virtual_hosts,
         sticky: wire.sticky,
+        options: wire.options,
         routes: wire
             .routes
             .into_iter()
@@ -284,6 +290,7 @@ fn checked_route(wire: Route) -> Result<crate::Route, GatewayError> {
         condition_strength: wire.condition_strength,
         balance: wire.balance,
         target,
+        options: wire.options,
     })
 }
 
@@ -295,6 +302,7 @@ impl From<&crate::Gateway> for Gateway {
             listener: gateway.listener,
             virtual_hosts: gateway.virtual_hosts.clone(),
             sticky: gateway.sticky,
+            options: gateway.options.clone(),
             routes: gateway.routes.iter().map(Route::from).collect(),
         }
     }
@@ -325,6 +333,7 @@ impl From<&crate::Route> for Route {
             balance: route.balance,
             gateway,
             instances,
+            options: route.options.clone(),
         }
     }
 }

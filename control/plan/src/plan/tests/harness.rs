@@ -21,9 +21,12 @@ pub(super) struct World {
     pub(super) refuse_starts: Option<StartFailureKind>,
     pub(super) agents_follow: bool,
     pub(super) routing_known: bool,
+    /// Instances whose start is under way.
+    pub(super) starting: BTreeSet<String>,
     failures: BTreeMap<String, StartFailure>,
     published: BTreeSet<String>,
-    acknowledged: BTreeSet<String>,
+    /// Instances that agents serve.
+    pub(super) acknowledged: BTreeSet<String>,
     counter: u64,
 }
 
@@ -57,6 +60,7 @@ impl World {
             refuse_starts: None,
             agents_follow: true,
             routing_known: true,
+            starting: BTreeSet::new(),
             failures: BTreeMap::new(),
             published: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
@@ -81,6 +85,7 @@ impl World {
     fn observed(&self) -> Observed {
         Observed {
             instances: self.driver.clone(),
+            starting: self.starting.clone(),
             start_failures: self.failures.clone(),
             held: if self.routing_known {
                 Held::Only(self.published.union(&self.acknowledged).cloned().collect())

@@ -1,0 +1,119 @@
+//! The program `weir-control`: its verbs, its signals, its exit codes.
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir-control"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn check(folder: &Path, text: &str) -> Output {
+    let file = folder.join("artifacts.yaml");
+    std::fs::write(&file, text).unwrap();
+    program().arg("check").arg(file).output().unwrap()
+}
+
+#[test]
+fn check_tells_every_problem_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = check(folder.path(), "kind: breed\nname: a\ndeployable: x\n");
+    assert!(good.status.success());
+    assert!(good.stderr.is_empty());
+    let bad = check(folder.path(), "kind: breed\nname: a b\nports:\n  web:\n");
+    assert_eq!(bad.status.code(), Some(1));
+    let told = String::from_utf8(bad.stderr).unwrap();
+    assert!(told.contains("artifacts.yaml:2:7: IllegalName: name: "), "{told}");
+    assert!(told.contains("MissingPortValueError"), "{told}");
+    let missing = program().args(["check", "/none/such"]).output().unwrap();
+    assert_eq!(missing.status.code(), Some(2));
+}
+
+/// Ends the program whatever happens.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_signal_ends_it_cleanly() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Running(
+            program()
+                .args(["run", "--listen", "127.0.0.1:0", "--store", "memory:", "--data"])
+                .arg(folder.path().join("data"))
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
+        let stderr = BufReader::new(running.0.stderr.take().unwrap());
+        let (sender, lines) = mpsc::sync_channel(1024);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let line = lines.recv_timeout(deadline - Instant::now()).unwrap();
+            if line.contains("control serves") {
+                break;
+            }
+        }
+        let id = Pid::from_child(&running.0);
+        kill_process(id, signal).unwrap();
+        let status = loop {
+            if let Some(status) = running.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::yield_now();
+        };
+        assert!(status.success(), "{signal:?}: {status}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let mut failed = program()
+        .args(["run", "--listen", "127.0.0.1:0", "--store", "memory:", "--data"])
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    failed.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(failed.wait().unwrap().code(), Some(1));
+    assert!(told.contains("weir-control: "), "{told}");
+    assert!(told.contains(file.to_str().unwrap()), "{told}");
+    let wrong = program().args(["run", "--store", "nothing:"]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("nothing:"));
+    let ports = program()
+        .args(["run", "--store", "memory:", "--gateway-ports", "9-1"])
+        .output()
+        .unwrap();
+    assert_eq!(ports.status.code(), Some(2));
+}

@@ -1,0 +1,116 @@
+//! The keys that say how, not where.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::fields::{Fields, Place, Problems};
+use crate::{GatewayOptions, RouteOptions};
+
+/// Keys of a map inside the options, and those of the maps inside it.
+struct Shape {
+    keys: &'static [&'static str],
+    inner: &'static [(&'static str, Shape)],
+}
+
+const fn flat(keys: &'static [&'static str]) -> Shape {
+    Shape { keys, inner: &[] }
+}
+
+const TLS: Shape = Shape {
+    keys: &["certificates", "minimum"],
+    inner: &[("certificates", flat(&["certificate", "key"]))],
+};
+const UPSTREAM_TLS: Shape = flat(&["server_name", "authority", "insecure"]);
+const HEALTH: Shape = flat(&["protocol", "path", "interval", "timeout", "rise", "fall"]);
+const TIMEOUTS: Shape = flat(&["connect", "first_byte", "idle", "request", "tunnel"]);
+
+pub(super) fn gateway(fields: &mut Fields, problems: &mut Problems) -> GatewayOptions {
+    let mut options = GatewayOptions::default();
+    set(&mut options.tls, fields, "tls", Some(&TLS), problems);
+    if let Some(tls) = &options.tls
+        && tls.certificates.is_empty()
+    {
+        problems.add(
+            &fields.place.key("tls").key("certificates"),
+            "must have at least one certificate",
+        );
+    }
+    set(
+        &mut options.accept_proxy_protocol,
+        fields,
+        "accept_proxy_protocol",
+        None,
+        problems,
+    );
+    options
+}
+
+pub(super) fn route(fields: &mut Fields, problems: &mut Problems) -> RouteOptions {
+    let mut options = RouteOptions::default();
+    set(&mut options.health, fields, "health", Some(&HEALTH), problems);
+    set(
+        &mut options.timeouts,
+        fields,
+        "timeouts",
+        Some(&TIMEOUTS),
+        problems,
+    );
+    set(&mut options.tls, fields, "tls", Some(&UPSTREAM_TLS), problems);
+    set(
+        &mut options.send_proxy_protocol,
+        fields,
+        "send_proxy_protocol",
+        None,
+        problems,
+    );
+    set(&mut options.protocol, fields, "protocol", None, problems);
+    set(&mut options.slow_start, fields, "slow_start", None, problems);
+    options
+}
+
+fn set<T: DeserializeOwned>(
+    option: &mut T,
+    fields: &mut Fields,
+    key: &str,
+    shape: Option<&Shape>,
+    problems: &mut Problems,
+) {
+    let Some((value, place)) = fields.take(key) else {
+        return;
+    };
+    let value = match shape {
+        None => Some(value),
+        Some(shape) => known(value, &place, shape, problems),
+    };
+    if let Some(read) = value.and_then(|value| problems.keep(&place, serde_json::from_value(value))) {
+        *option = read;
+    }
+}
+
+/// The value if every key in it is known; nulls are left out.
+fn known(value: Value, place: &Place, shape: &Shape, problems: &mut Problems) -> Option<Value> {
+    let before = problems.0.len();
+    let mut fields = Fields::open(value, place.clone(), shape.keys, problems)?;
+    let mut map = Map::new();
+    for key in shape.keys {
+        let Some((value, place)) = fields.take(key) else {
+            continue;
+        };
+        let inner = shape
+            .inner
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, shape)| shape);
+        let value = match (inner, value) {
+            (Some(shape), Value::Array(list)) => Value::Array(
+                list.into_iter()
+                    .enumerate()
+                    .filter_map(|(index, value)| known(value, &place.index(index), shape, problems))
+                    .collect(),
+            ),
+            (_, value) => value,
+        };
+        map.insert((*key).to_owned(), value);
+    }
+    (problems.0.len() == before).then_some(Value::Object(map))
+}

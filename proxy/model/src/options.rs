@@ -1,0 +1,370 @@
+//! How a gateway and its routes are to be carried, beyond where they lead. Everything has a default.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+/// A length of time in whole milliseconds, up to [`Millis::MAX`]. Written as a number; read from a number of milliseconds or a text
+/// with a unit: `500ms`, `2s`, `1m`, `1h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(u32);
+
+/// A text is not a length of time.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{0}` is not a length of time; write a number and a unit, such as 500ms, 2s, 1m or 1h, up to 24h")]
+pub struct MillisError(String);
+
+impl Millis {
+    /// A day.
+    pub const MAX: Self = Self(24 * 3600 * 1000);
+
+    /// From milliseconds, at most a day.
+    ///
+    /// # Errors
+    /// [`MillisError`] beyond a day.
+    pub fn new(milliseconds: u64) -> Result<Self, MillisError> {
+        u32::try_from(milliseconds)
+            .ok()
+            .map(Self)
+            .filter(|millis| *millis <= Self::MAX)
+            .ok_or_else(|| MillisError(milliseconds.to_string()))
+    }
+
+    /// As the standard library has it.
+    pub const fn duration(self) -> Duration {
+        Duration::from_millis(self.0 as u64)
+    }
+}
+
+impl FromStr for Millis {
+    type Err = MillisError;
+
+    fn from_str(text: &str) -> Result<Self, MillisError> {
+        let wrong = || MillisError(text.chars().take(40).collect());
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
+        let factor: u64 = match unit.trim() {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        Self::new(number.checked_mul(factor).ok_or_else(wrong)?).map_err(|_| wrong())
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms if ms > 0 && ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
+            ms => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+impl Serialize for Millis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Number(u64),
+            Text(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Number(number) => Self::new(number),
+            Form::Text(text) => text.parse(),
+        }
+        .map_err(serde::de::Error::custom)
+    }
+}
+
+/// How a gateway's socket is to be used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GatewayOptions {
+    /// Whether TLS ends here; `None`: the socket is clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Whether every connection must begin with a PROXY protocol header (version 1 or 2), which then tells
+    /// the client's address.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub accept_proxy_protocol: bool,
+}
+
+/// TLS that ends at a gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tls {
+    /// At least one; chosen by the name that the client asks for, the first if none fits.
+    pub certificates: Vec<Certificate>,
+    /// Oldest version that is spoken.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub minimum: TlsVersion,
+}
+
+/// Versions of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+/// A certificate chain and its key, both PEM. A value with a line `-----BEGIN` is the PEM itself, any other is a file's path
+/// on the agent's host, which is watched.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The chain, the server's own first.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+}
+
+/// The key stays out of logs.
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let certificate = if self.certificate.contains("-----BEGIN") {
+            "(PEM)"
+        } else {
+            &self.certificate
+        };
+        let key = if self.key.contains("-----BEGIN") {
+            "(secret)"
+        } else {
+            &self.key
+        };
+        f.debug_struct("Certificate")
+            .field("certificate", &certificate)
+            .field("key", &key)
+            .finish()
+    }
+}
+
+/// How a route's instances are to be reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteOptions {
+    /// How its instances are checked; `None`: as the agent is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
+    /// Bounds of waiting that differ from the agent's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub timeouts: RouteTimeouts,
+    /// Whether its instances are spoken to by TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// Header that is sent before anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_proxy_protocol: Option<ProxyProtocol>,
+    /// Which HTTP its instances speak.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: UpstreamProtocol,
+    /// How long an instance that became healthy takes to get its full share; zero: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Millis>,
+}
+
+/// A check of an instance by the agent itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// How.
+    pub protocol: HealthProtocol,
+    /// What is asked for (HTTP). Default `/`.
+    #[serde(default = "root", skip_serializing_if = "is_root")]
+    pub path: String,
+    /// Between two checks. Default 2 s.
+    #[serde(default = "interval_default")]
+    pub interval: Millis,
+    /// For the answer. Default 5 s.
+    #[serde(default = "timeout_default")]
+    pub timeout: Millis,
+    /// Successes in a row that make it well. Default 2.
+    #[serde(default = "rise_default")]
+    pub rise: u32,
+    /// Failures in a row that make it ill. Default 3.
+    #[serde(default = "fall_default")]
+    pub fall: u32,
+}
+
+impl HealthCheck {
+    /// Vamp's: a connection every 2 s, ill after 3 failures, well after 2 successes (spec of the gateway agent, §3.8).
+    pub fn tcp() -> Self {
+        Self {
+            protocol: HealthProtocol::Tcp,
+            path: root(),
+            interval: interval_default(),
+            timeout: timeout_default(),
+            rise: rise_default(),
+            fall: fall_default(),
+        }
+    }
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+fn is_root(path: &str) -> bool {
+    path == "/"
+}
+
+const fn interval_default() -> Millis {
+    Millis(2_000)
+}
+
+const fn timeout_default() -> Millis {
+    Millis(5_000)
+}
+
+const fn rise_default() -> u32 {
+    2
+}
+
+const fn fall_default() -> u32 {
+    3
+}
+
+/// How an agent checks an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthProtocol {
+    /// A connection is accepted.
+    Tcp,
+    /// `GET path` is answered with 200 to 399.
+    Http,
+    /// Not at all.
+    None,
+}
+
+/// Bounds of waiting; `None`: the agent's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTimeouts {
+    /// For a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Millis>,
+    /// For the first byte of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<Millis>,
+    /// For more of a body, either way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Millis>,
+    /// For the whole request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Millis>,
+    /// For either side of a tunnel to send something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Millis>,
+}
+
+/// TLS to instances.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamTls {
+    /// Name that the certificate must have and that is asked for; `None`: the instance's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// PEM, or the path of a file, with the certificates that are trusted; `None`: those of the agent's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// Whether any certificate is taken. For trying things out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub insecure: bool,
+}
+
+/// Versions of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// Which HTTP instances speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 (over TLS, or with prior knowledge).
+    Http2,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Certificate, HealthCheck, HealthProtocol, Millis, RouteOptions};
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("2s", 2_000),
+            ("1m", 60_000),
+            ("24h", 86_400_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(text.parse::<Millis>().map(|millis| millis.0), Ok(ms), "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5s",
+            "25h",
+            "99999999999999999999s",
+            "2 weeks",
+        ] {
+            assert!(text.parse::<Millis>().is_err(), "{text}");
+        }
+        assert_eq!(
+            serde_json::from_str::<Millis>("250").map(|millis| millis.0).ok(),
+            Some(250)
+        );
+        assert_eq!(Millis(1_500).to_string(), "1500ms");
+    }
+
+    #[test]
+    fn defaults_are_not_written_and_read_back() {
+        assert_eq!(
+            serde_json::to_string(&RouteOptions::default()).expect("plain data"),
+            "{}"
+        );
+        let check: HealthCheck =
+            serde_json::from_str(r#"{"protocol": "http", "interval": "1s"}"#).expect("the rest has defaults");
+        assert_eq!(check.protocol, HealthProtocol::Http);
+        assert_eq!(
+            (check.path.as_str(), check.interval.0, check.rise, check.fall),
+            ("/", 1_000, 2, 3)
+        );
+        let again: HealthCheck =
+            serde_json::from_slice(&serde_json::to_vec(&check).expect("plain data")).expect("reads back");
+        assert_eq!(again, check);
+    }
+
+    #[test]
+    fn keys_stay_out_of_logs() {
+        let certificate = Certificate {
+            certificate: "/etc/tls/a.pem".to_owned(),
+            key: "-----BEGIN PRIVATE KEY-----\nabc".to_owned(),
+        };
+        let text = format!("{certificate:?}");
+        assert!(text.contains("/etc/tls/a.pem") && !text.contains("abc"), "{text}");
+    }
+}
