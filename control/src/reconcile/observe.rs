@@ -1,13 +1,13 @@
 //! What is the case: instances as the driver shows them, and which of them agents may still use.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
 use tokio::time::timeout;
 use weir_driver::{InstanceHealth, InstanceState, InstanceStatus};
-use weir_persist::PersistError;
+use weir_persist::{EventDraft, PersistError};
 use weir_plan::{Held, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey, ServiceRecord, Stage};
 use weir_store::protocol;
 
@@ -39,6 +39,22 @@ pub(super) struct Seen {
     held: Held,
 }
 
+/// An event about an instance that ended without being asked to.
+fn end(status: &InstanceStatus) -> EventDraft {
+    let tags = ["deployment", "cluster", "service"]
+        .into_iter()
+        .filter_map(|label| {
+            let name = status.labels.get(&format!("{LABELS}.{label}"))?;
+            Some(format!("{label}s:{name}"))
+        });
+    let reason = status.message.as_deref().unwrap_or("it did not say why");
+    trouble(
+        "container_driver",
+        tags.collect(),
+        &format!("instance {} ended: {reason}", status.id),
+    )
+}
+
 /// Looks at driver and agents.
 #[derive(Debug, Default)]
 pub(super) struct Observer {
@@ -47,6 +63,8 @@ pub(super) struct Observer {
     /// For each leaving instance: the number of the publisher's newest cycle when that was first known
     /// after it was committed. A later cycle has published it.
     leaving: HashMap<String, u64>,
+    /// Instances whose end was told.
+    ended: BTreeSet<String>,
 }
 
 impl Observer {
@@ -80,9 +98,18 @@ impl Observer {
             }
         };
         let mut instances = BTreeMap::new();
+        let mut ends = Vec::new();
+        self.ended
+            .retain(|id| listed.iter().any(|status| status.id == *id));
         for status in listed {
             let id = status.id.clone();
+            if matches!(status.state, InstanceState::Exited { .. }) && self.ended.insert(id.clone()) {
+                ends.push(end(&status));
+            }
             instances.insert(id, seen(state, status).await);
+        }
+        if !ends.is_empty() {
+            state.commit(Vec::new(), ends).await?;
         }
         Ok(Some(Seen {
             under_way,

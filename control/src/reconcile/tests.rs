@@ -214,6 +214,12 @@ async fn an_instance_that_dies_is_replaced_and_leaves_the_routing() {
     rig.done("front:1").await;
     let first = rig.driver.started()[0].id.clone();
     rig.driver.exit(&first, Some(9));
+    eventually(async || {
+        rig.events(&["container_driver:ERROR", "deployments:shop", "services:front:1"])
+            .await
+            == 1
+    })
+    .await;
     eventually(async || rig.driver.started().len() == 2).await;
     rig.done("front:1").await;
     eventually(async || {

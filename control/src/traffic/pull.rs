@@ -5,10 +5,14 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use tokio::time::timeout;
 use weir_model::{Acknowledgement, Frame};
+use weir_persist::EventDraft;
 use weir_store::protocol;
 
 use super::{AGENTS_MAX, log::AgentLog};
-use crate::state::{State, now_ms};
+use crate::{
+    reconcile::trouble,
+    state::{State, now_ms},
+};
 
 /// Longest answer of an agent or the store.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -24,7 +28,15 @@ pub(super) async fn pull(state: &State) {
     let acknowledged = timeout(ANSWER_MAX, protocol::agents(&*state.store, &state.config.prefix)).await;
     // While the store is away, what it said last stands: the lease may well go on.
     if let Ok(Ok(acknowledged)) = acknowledged {
-        note(state, acknowledged);
+        let refusals = note(state, acknowledged);
+        if !refusals.is_empty()
+            && let Err(error) = state.commit(Vec::new(), refusals).await
+        {
+            tracing::warn!(
+                error = crate::reconcile::chain(&error),
+                "an event could not be stored"
+            );
+        }
     }
     let live: Vec<(String, String)> = state
         .traffic
@@ -52,7 +64,9 @@ pub(super) async fn pull(state: &State) {
         .await;
 }
 
-fn note(state: &State, acknowledged: Vec<Acknowledgement>) {
+/// Notes what the agents acknowledged. Gives an event for each refusal that is new.
+fn note(state: &State, acknowledged: Vec<Acknowledgement>) -> Vec<EventDraft> {
+    let mut events = Vec::new();
     let mut agents = state.traffic.agents();
     for log in agents.values_mut() {
         log.live = false;
@@ -60,6 +74,20 @@ fn note(state: &State, acknowledged: Vec<Acknowledgement>) {
     for acknowledgement in acknowledged {
         let room = agents.len() < AGENTS_MAX;
         let id = acknowledgement.agent.to_string();
+        let known = agents
+            .get(&id)
+            .map_or(&[][..], |log| &log.acknowledgement.refused);
+        let new = acknowledgement
+            .refused
+            .iter()
+            .filter(|refusal| !known.contains(refusal));
+        events.extend(new.map(|refusal| {
+            let mut tags = vec![format!("agents:{id}")];
+            if !refusal.gateway.is_empty() {
+                tags.push(format!("gateways:{}", refusal.gateway));
+            }
+            trouble("gateway_agent", tags, &format!("refused: {}", refusal.reason))
+        }));
         match agents.get_mut(&id) {
             Some(log) => {
                 log.acknowledgement = acknowledgement;
@@ -73,6 +101,7 @@ fn note(state: &State, acknowledged: Vec<Acknowledgement>) {
     }
     let now_ms = now_ms();
     agents.retain(|_, log| log.live || now_ms.saturating_sub(log.acknowledgement.at_ms) < FORGET_MS);
+    events
 }
 
 async fn frame(client: &reqwest::Client, admin: &str) -> Result<Frame, String> {

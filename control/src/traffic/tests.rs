@@ -9,7 +9,7 @@ use axum::{Json, Router, routing::get};
 use tokio::{net::TcpListener, task::JoinHandle};
 use weir_model::{
     AgentId, Frame, GatewayFrame, GatewayName, Generation, InstanceFrame, InstanceId, LatencyCounts,
-    OutcomeCounts, RouteFrame, RouteName,
+    OutcomeCounts, Refusal, RouteFrame, RouteName,
 };
 
 use super::{TrafficQuery, agents, read, traffic, window};
@@ -46,6 +46,8 @@ fn route(name: &str, requests: u64, fives: u64) -> RouteFrame {
             in_flight: 0,
             outcomes: OutcomeCounts::default(),
             latency: LatencyCounts::default(),
+            state: Default::default(),
+            last_check: None,
         }],
     }
 }
@@ -245,4 +247,34 @@ fn an_error_with_an_answer_counts_once() {
     window::add(&mut figures, &latest, None);
     assert_eq!(figures["shop"].routes[TWO].errors, 4);
     assert_eq!(figures["shop"].routes[ONE].errors, 0);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_once_for_each_agent() {
+    let rig = Rig::new();
+    let store = Arc::clone(&rig.state.store);
+    let agent = Agent::join(&*store, "edge", None).await;
+    let taken = Refusal {
+        gateway: "shop".to_owned(),
+        reason: "port 8080 is taken".to_owned(),
+    };
+    for _ in 0..2 {
+        agent.refuse(&*store, None, vec![taken.clone()]).await;
+        read(&rig.state, 0).await;
+    }
+    assert_eq!(
+        rig.events(&["gateway_agent:ERROR", "agents:edge", "gateways:shop"])
+            .await,
+        1
+    );
+    agent.acknowledge(&*store, None).await;
+    read(&rig.state, 0).await;
+    agent.refuse(&*store, None, vec![taken]).await;
+    read(&rig.state, 0).await;
+    assert_eq!(
+        rig.events(&["gateway_agent:ERROR"]).await,
+        2,
+        "it was well in between"
+    );
+    rig.end().await;
 }

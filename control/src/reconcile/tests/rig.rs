@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use weir_artifact::{Artifact, Deployment, Gateway, Kind, Phase, read, read::DeployRequest};
 use weir_driver::fake::Fake;
-use weir_model::{Acknowledgement, AgentId, Snapshot, Target, wire};
+use weir_model::{Acknowledgement, AgentId, Refusal, Snapshot, Target, wire};
 use weir_persist::{EventQuery, Page, Persistence, memory::Memory};
 use weir_store::{LeaseId, Store, protocol};
 
@@ -155,6 +155,11 @@ impl Agent {
     }
 
     pub(crate) async fn acknowledge(&self, store: &dyn Store, snapshot: Option<&Snapshot>) {
+        self.refuse(store, snapshot, Vec::new()).await;
+    }
+
+    /// Acknowledges what it took, and tells what it did not.
+    pub(crate) async fn refuse(&self, store: &dyn Store, snapshot: Option<&Snapshot>, refused: Vec<Refusal>) {
         let generation = snapshot.map(Snapshot::generation).unwrap_or_default();
         let acknowledgement = Acknowledgement {
             agent: self.id.clone(),
@@ -162,7 +167,7 @@ impl Agent {
             generation,
             digest: snapshot.map(Snapshot::digest),
             seen: generation,
-            refused: Vec::new(),
+            refused,
             version: "0".to_owned(),
             started_at_ms: 1,
             at_ms: 2,
