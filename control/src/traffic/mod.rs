@@ -35,8 +35,10 @@ pub(crate) use view::{TrafficQuery, agents, traffic};
 const AGENTS_MAX: usize = 1_000;
 /// Time between two readings.
 const PERIOD: Duration = Duration::from_secs(1);
-/// A reading on demand that is younger than this is not repeated, in milliseconds.
+/// A reading of frames on demand that is younger than this is not repeated, in milliseconds.
 const FRESH_MS: u64 = 200;
+/// The same for acknowledgements: somebody may wait for them, and one look at the store is cheap.
+const ACKNOWLEDGED_FRESH_MS: u64 = 10;
 
 /// What gateways were told, and what they tell.
 #[derive(Debug, Default)]
@@ -45,8 +47,15 @@ pub(crate) struct Traffic {
     pub(crate) publication: Publication,
     agents: Mutex<BTreeMap<String, AgentLog>>,
     client: std::sync::OnceLock<reqwest::Client>,
-    /// Serialises readings, and says when the last one ended, in milliseconds since the Unix epoch.
-    read_at_ms: tokio::sync::Mutex<u64>,
+    /// Serialises readings.
+    read_at_ms: tokio::sync::Mutex<ReadAt>,
+}
+
+/// When the last readings ended, in milliseconds since the Unix epoch.
+#[derive(Debug, Default)]
+struct ReadAt {
+    acknowledgements: u64,
+    frames: u64,
 }
 
 impl Traffic {
@@ -73,14 +82,18 @@ pub(crate) fn start(state: Arc<State>, stop: CancellationToken) -> JoinHandle<()
     })
 }
 
-/// Reads all agents, unless that was done within the last `fresh_ms` milliseconds.
+/// Reads all agents; their frames unless that was done within the last `fresh_ms` milliseconds.
 async fn read(state: &State, fresh_ms: u64) {
     let mut read_at_ms = state.traffic.read_at_ms.lock().await;
-    if now_ms().saturating_sub(*read_at_ms) < fresh_ms {
-        return;
+    let is_due = |at_ms: u64, fresh_ms: u64| now_ms().saturating_sub(at_ms) >= fresh_ms;
+    if is_due(read_at_ms.acknowledgements, fresh_ms.min(ACKNOWLEDGED_FRESH_MS)) {
+        pull::acknowledgements(state).await;
+        read_at_ms.acknowledgements = now_ms();
     }
-    pull::pull(state).await;
-    *read_at_ms = now_ms();
+    if is_due(read_at_ms.frames, fresh_ms) {
+        pull::frames(state).await;
+        read_at_ms.frames = now_ms();
+    }
 }
 
 #[cfg(test)]

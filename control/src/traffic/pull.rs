@@ -23,8 +23,8 @@ const ASKED_MAX: usize = 32;
 /// An agent whose lease is over is forgotten after this time in milliseconds.
 const FORGET_MS: u64 = 10 * 60 * 1000;
 
-/// Reads all agents once.
-pub(super) async fn pull(state: &State) {
+/// Reads from the store what every agent acknowledged.
+pub(super) async fn acknowledgements(state: &State) {
     let acknowledged = timeout(ANSWER_MAX, protocol::agents(&*state.store, &state.config.prefix)).await;
     // While the store is away, what it said last stands: the lease may well go on.
     if let Ok(Ok(acknowledged)) = acknowledged {
@@ -38,6 +38,10 @@ pub(super) async fn pull(state: &State) {
             );
         }
     }
+}
+
+/// Reads the frame of every live agent.
+pub(super) async fn frames(state: &State) {
     let live: Vec<(String, String)> = state
         .traffic
         .agents()
