@@ -6,11 +6,16 @@ use std::{
     ops::RangeInclusive,
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use weir_control::{Config, Control, Origins};
 
@@ -46,9 +51,12 @@ struct Run {
         default_value = ".weir/control"
     )]
     data: PathBuf,
-    /// Store that carries snapshots to agents: embedded:PATH, weir://HOST:PORT
+    /// Store that carries snapshots to agents: embedded:PATH, weir://HOST:PORT; default: embedded, in the data folder
     #[arg(long, env = "WEIR_STORE", value_name = "URL")]
-    store: String,
+    store: Option<String>,
+    /// Loopback address on which the store is shared with agents of this host (they take --store weir://ADDRESS)
+    #[arg(long, env = "WEIR_SHARE_STORE", value_name = "ADDRESS")]
+    share_store: Option<SocketAddr>,
     /// Prefix of every key in the store; default: vamp/NAMESPACE
     #[arg(long, env = "WEIR_PREFIX")]
     prefix: Option<String>,
@@ -120,11 +128,36 @@ async fn until_told(run: Run) -> anyhow::Result<()> {
     // Before anything is started, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
-    let url = run.store;
+    std::fs::create_dir_all(&run.data)
+        .with_context(|| format!("the data folder {} cannot be made", run.data.display()))?;
+    let url = run
+        .store
+        .unwrap_or_else(|| format!("embedded:{}", run.data.join("store.redb").display()));
     let store = tokio::task::spawn_blocking(move || weir_store::connect(&url))
         .await
         .context("opening the store panicked")?
         .context("the store cannot be opened")?;
+    let sharing_ends = CancellationToken::new();
+    let _ends_with_us = sharing_ends.clone().drop_guard();
+    if let Some(address) = run.share_store {
+        anyhow::ensure!(
+            address.ip().is_loopback(),
+            "the store can only be shared on a loopback address, for it asks nobody who they are; {address} is none"
+        );
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("the store cannot be shared on {address}"))?;
+        let address = listener
+            .local_addr()
+            .context("the store's address is not known")?;
+        tracing::info!(%address, "the store is shared");
+        let shared = Arc::clone(&store);
+        tokio::spawn(async move {
+            if let Err(error) = weir_store::remote::serve(listener, shared, sharing_ends).await {
+                tracing::error!(%error, "the store is no longer shared");
+            }
+        });
+    }
     let mut config = Config::new(run.data, store);
     config.listen = run.listen;
     config.prefix = run.prefix.unwrap_or_else(|| format!("vamp/{}", run.namespace));

@@ -27,6 +27,7 @@ pub(super) async fn info(State(api): State<Api>, parameters: Parameters) -> Answ
     info.insert("running_since".to_owned(), json!(timestamp(state.started_at_ms)));
     info.insert("namespace".to_owned(), json!(state.config.namespace));
     let storage = state.persist.kind();
+    let publication = state.traffic.publication.status();
     let parts = [
         // The name is Vamp's; the fields say what is true of this process.
         (
@@ -49,7 +50,12 @@ pub(super) async fn info(State(api): State<Api>, parameters: Parameters) -> Answ
         ("pulse", json!({"type": storage})),
         (
             "gateway_driver",
-            json!({"marshallers": {"weir": {"type": "weir"}}}),
+            json!({
+                "marshallers": {"weir": {"type": "weir"}},
+                "generation": publication.generation,
+                "published_at_ms": publication.published_at_ms,
+                "error": publication.error,
+            }),
         ),
         ("container_driver", json!({"type": state.driver.kind()})),
         ("workflow_driver", json!({})),
