@@ -182,6 +182,7 @@ mod tests {
 
     fn served() -> Served {
         let gateway = Gateway {
+            options: weir_model::GatewayOptions::default(),
             name: GatewayName::new("shop").unwrap(),
             protocol: Protocol::Http,
             listener: None,

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use weir_artifact::read::Request;
+
 /// A kind of artifacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -79,6 +81,34 @@ impl FromStr for Kind {
                     known.join(", ")
                 )
             })
+    }
+}
+
+/// Kind and name of every document of a text, in order: what the server will be asked about.
+///
+/// # Errors
+/// Every problem of every document.
+pub(crate) fn named(text: &str) -> Result<Vec<(Kind, String)>, Vec<weir_artifact::Problem>> {
+    let requests = weir_artifact::read::requests(text)?;
+    Ok(requests
+        .into_iter()
+        .map(|request| match request {
+            Request::Artifact(artifact) => (Kind::from(artifact.kind()), artifact.name().to_owned()),
+            Request::Deploy(name, _) => (Kind::Deployments, name),
+        })
+        .collect())
+}
+
+impl From<weir_artifact::Kind> for Kind {
+    fn from(kind: weir_artifact::Kind) -> Self {
+        match kind {
+            weir_artifact::Kind::Breed => Self::Breeds,
+            weir_artifact::Kind::Blueprint => Self::Blueprints,
+            weir_artifact::Kind::Scale => Self::Scales,
+            weir_artifact::Kind::Condition => Self::Conditions,
+            weir_artifact::Kind::Gateway => Self::Gateways,
+            weir_artifact::Kind::Deployment => Self::Deployments,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::Context;
 use crate::{
     client,
     failure::{Failure, Source},
-    kind::Kind,
+    kind::{self, Kind},
     output::Format,
     tree,
 };
@@ -86,15 +86,10 @@ type Before = Vec<(Kind, String, Option<Value>)>;
 /// cannot be read here is not judged here: the server's answer counts.
 async fn before(context: &Context, source: &Source) -> Result<Before, Failure> {
     let mut before = Before::new();
-    let Ok(artifacts) = weir_artifact::read::many(&source.text) else {
+    let Ok(documents) = kind::named(&source.text) else {
         return Ok(before);
     };
-    for artifact in artifacts {
-        let value = weir_artifact::write::value(&artifact);
-        let Ok(kind) = tree::text(&value, "/kind").parse::<Kind>() else {
-            continue;
-        };
-        let name = tree::name(&value);
+    for (kind, name) in documents {
         let stored = context.client.find(&client::artifact(kind, &name)).await?;
         before.push((kind, name, stored));
     }

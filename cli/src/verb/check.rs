@@ -51,7 +51,7 @@ pub(crate) fn run(check: &Check, output: Output) -> Result<(), Failure> {
 /// How many artifacts a text has, or what is wrong with it.
 fn count(text: &str, kind: Option<Kind>) -> Result<Result<usize, Vec<weir_artifact::Problem>>, Failure> {
     let kind = match kind {
-        None => return Ok(read::many(text).map(|artifacts| artifacts.len())),
+        None => return Ok(read::requests(text).map(|requests| requests.len())),
         Some(Kind::Breeds) => weir_artifact::Kind::Breed,
         Some(Kind::Blueprints) => weir_artifact::Kind::Blueprint,
         Some(Kind::Scales) => weir_artifact::Kind::Scale,

@@ -7,7 +7,7 @@ use super::{Context, get::missing, undeploy};
 use crate::{
     client,
     failure::{Failure, Located, Source},
-    kind::Kind,
+    kind::{self, Kind},
     tree,
 };
 
@@ -47,19 +47,14 @@ pub(crate) async fn run(context: &Context, delete: &Delete) -> Result<(), Failur
 }
 
 async fn from(context: &Context, source: &Source) -> Result<(), Failure> {
-    let artifacts = weir_artifact::read::many(&source.text).map_err(|problems| {
+    let documents = kind::named(&source.text).map_err(|problems| {
         Failure::Invalid(vec![Located {
             source: source.clone(),
             problems: problems.into_iter().map(super::check::problem).collect(),
         }])
     })?;
     // What uses others is often written after them: take it away first.
-    for artifact in artifacts.iter().rev() {
-        let value = weir_artifact::write::value(artifact);
-        let kind: Kind = tree::text(&value, "/kind")
-            .parse()
-            .map_err(|message: String| Failure::Other(anyhow::anyhow!(message)))?;
-        let name = tree::name(&value);
+    for (kind, name) in documents.into_iter().rev() {
         if context
             .client
             .find(&client::artifact(kind, &name))
