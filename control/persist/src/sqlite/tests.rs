@@ -130,9 +130,13 @@ async fn tag_queries_read_in_order_from_the_index() {
     }
 }
 
-/// Kills a process that writes, many times over its life, and looks for what it had acknowledged.
+/// Kills a process that writes, many times over its life, and looks for what it had acknowledged. The process is
+/// this test once more, told by a variable to be the writer.
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
+    if let Some(path) = std::env::var_os(KILLED_DATABASE) {
+        write_until_killed(Path::new(&path));
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weir.db");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -141,9 +145,8 @@ fn what_was_acknowledged_survives_a_kill() {
         let mut writer = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "sqlite::tests::child_that_is_killed",
+                "sqlite::tests::what_was_acknowledged_survives_a_kill",
                 "--nocapture",
-                "--include-ignored",
             ])
             .env(KILLED_DATABASE, &path)
             .stdout(Stdio::piped())
@@ -187,14 +190,9 @@ fn what_was_acknowledged_survives_a_kill() {
 
 const KILLED_DATABASE: &str = "WEIR_TEST_KILLED_DATABASE";
 
-#[test]
-#[ignore = "the process that `what_was_acknowledged_survives_a_kill` starts and kills"]
-fn child_that_is_killed() {
-    let Some(path) = std::env::var_os(KILLED_DATABASE) else {
-        return;
-    };
+fn write_until_killed(path: &Path) -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let storage = Sqlite::open(Path::new(&path)).unwrap();
+    let storage = Sqlite::open(path).unwrap();
     runtime.block_on(async {
         let (mut count, _) = counted(&storage).await;
         loop {
@@ -204,7 +202,7 @@ fn child_that_is_killed() {
             writeln!(out, "\nacknowledged {count}").unwrap();
             out.flush().unwrap();
         }
-    });
+    })
 }
 
 async fn count_up(storage: &Sqlite, count: u64) {
