@@ -123,11 +123,28 @@ impl Agent {
         self.status.acknowledgement()
     }
 
+    /// Opens the file of the access log anew, within a moment: its old one was moved away.
+    pub fn reopen_access_log(&self) {
+        self.proxy.reopen_access_log();
+    }
+
+    /// As [`Agent::shutdown`], after `/health` has answered 503 for `delay`: whoever balances over several agents sends
+    /// new connections elsewhere before this one stops to accept them.
+    pub async fn leave(self, delay: Duration, deadline: Duration) -> Drained {
+        self.proxy.announce_leave();
+        if !delay.is_zero() {
+            tracing::info!(agent = %self.id, delay_s = delay.as_secs(), "leaving: connections are still accepted");
+            tokio::time::sleep(delay).await;
+        }
+        self.shutdown(deadline).await
+    }
+
     /// Stops following, lets connections finish until the deadline, and only then leaves the store: whoever
     /// waits for this agent before stopping an instance must not be misled while requests are under way.
     pub async fn shutdown(mut self, deadline: Duration) -> Drained {
         self.follower.0.cancel();
         let _ = (&mut self.follower.1).await;
+        tracing::info!(agent = %self.id, deadline_s = deadline.as_secs(), "connections may finish");
         let drained = self.proxy.shutdown(deadline).await;
         self.presence.0.cancel();
         if let Some(presence) = self.presence.1.take() {
@@ -136,7 +153,13 @@ impl Agent {
         if let Some(admin) = self.admin.take() {
             admin.shutdown().await;
         }
-        tracing::info!(agent = %self.id, cut = drained.cut, "the agent has ended");
+        tracing::info!(
+            agent = %self.id,
+            idle = drained.idle,
+            cut = drained.cut,
+            cut_tunnels = drained.cut_tunnels,
+            "the agent has ended"
+        );
         drained
     }
 }
@@ -146,18 +169,4 @@ impl Drop for Agent {
         self.follower.0.cancel();
         self.presence.0.cancel();
     }
-}
-
-/// Runs an agent until `shutdown` is ready, then lets connections finish for at most `drain`.
-///
-/// # Errors
-/// As [`Agent::start`].
-pub async fn run(
-    config: Config,
-    shutdown: impl Future<Output = ()>,
-    drain: Duration,
-) -> anyhow::Result<Drained> {
-    let agent = Agent::start(config).await?;
-    shutdown.await;
-    Ok(agent.shutdown(drain).await)
 }

@@ -1,7 +1,7 @@
 //! The edge process: follows a store and feeds the proxy that it links.
 //!
 //! **Job.** Takes each published snapshot to the proxy, keeps the last good one on disk, tells the store what
-//! is served ([`Agent`]). `weir-agent` is a thin `main` over [`run`]; other processes link an [`Agent`].
+//! is served ([`Agent`]). `weir-agent` is a thin `main` over it; other processes link it.
 //!
 //! **Invariants.** Traffic never waits for the store: whatever happens to it, what was applied last is served,
 //! also after a start without it. Absence is never deletion: a store that is empty, wiped or restored from
@@ -24,5 +24,5 @@ mod last_good;
 mod presence;
 mod status;
 
-pub use agent::{Agent, run};
+pub use agent::Agent;
 pub use config::Config;

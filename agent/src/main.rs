@@ -1,13 +1,21 @@
 //! `weir-agent`: the edge process.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+mod flags;
+
+use std::{
+    io::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, process::ExitCode, time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 use tracing_subscriber::EnvFilter;
-use weir_agent::{Config, check, environment};
+use weir_agent::{Agent, Config, check, environment};
 use weir_model::AgentId;
+use weir_proxy::{AccessLog, LogOutput};
 
 /// The edge of Weir: serves gateways and follows a store for changes.
 #[derive(Debug, Parser)]
@@ -32,7 +40,7 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves gateways until SIGTERM or SIGINT.
-    Run(Run),
+    Run(Box<Run>),
     /// Checks a document of gateways or a snapshot without serving it. Exit code 1 if it has faults.
     Check {
         /// YAML or JSON.
@@ -75,12 +83,60 @@ struct Run {
     /// Seconds that connections have to finish at the end.
     #[arg(long, env = "WEIR_DRAIN", value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
+    /// Seconds before that in which /health answers 503 and connections are still accepted.
+    #[arg(long, env = "WEIR_DRAIN_DELAY", value_name = "SECONDS", default_value_t = 0)]
+    drain_delay: u64,
+    /// Idle connections that are ended per second at the end; more if the time is short.
+    #[arg(long, env = "WEIR_DRAIN_RATE", value_name = "N", default_value = "1000")]
+    drain_rate: NonZeroU32,
+    /// File to which a record of each request is appended; `-`: standard output. SIGUSR1 and SIGHUP open it anew.
+    #[arg(long, env = "WEIR_ACCESS_LOG", value_name = "FILE|-")]
+    access_log: Option<PathBuf>,
+    /// How the records look.
+    #[arg(long, env = "WEIR_ACCESS_LOG_FORMAT", default_value = "json")]
+    access_log_format: AccessLogFormat,
+    /// Log one request in N.
+    #[arg(long, env = "WEIR_ACCESS_LOG_SAMPLE", value_name = "N", default_value = "1")]
+    access_log_sample: NonZeroU32,
+    /// Count the time in which a connection waited for its next request in Tq and Tt, as Vamp did.
+    #[arg(long, env = "WEIR_ACCESS_LOG_IDLE_TIME")]
+    access_log_idle_time: bool,
+    #[command(flatten)]
+    flags: flags::Flags,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AccessLogFormat {
+    /// An object per level crossed, with Vamp's fields.
+    Json,
+    /// A line per request, as Apache writes it and a little more.
+    Combined,
+}
+
+impl Run {
+    fn access_log(&self) -> Option<AccessLog> {
+        let path = self.access_log.as_ref()?;
+        let output = if path.as_os_str() == "-" {
+            LogOutput::Stdout
+        } else {
+            LogOutput::File(path.clone())
+        };
+        let format = match self.access_log_format {
+            AccessLogFormat::Json => weir_proxy::LogFormat::Json,
+            AccessLogFormat::Combined => weir_proxy::LogFormat::Combined,
+        };
+        Some(AccessLog {
+            sample: self.access_log_sample,
+            idle_time: self.access_log_idle_time,
+            ..AccessLog::new(format, output)
+        })
+    }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = logging(&cli).and_then(|()| match cli.command {
-        Command::Run(run) => serve(run).map(|()| ExitCode::SUCCESS),
+        Command::Run(run) => serve(*run).map(|()| ExitCode::SUCCESS),
         Command::Check { file } => checked(&file),
     });
     outcome.unwrap_or_else(|error| {
@@ -125,17 +181,24 @@ fn checked(file: &std::path::Path) -> anyhow::Result<ExitCode> {
 
 fn serve(run: Run) -> anyhow::Result<()> {
     let vamp = environment::from_vamp(|name| std::env::var(name).ok());
+    let access_log = run.access_log();
     let url = run.store.or(vamp.store).context(
         "no store is given: --store URL or WEIR_STORE (file:PATH, embedded:PATH, weir://HOST:PORT)",
     )?;
-    let drain = Duration::from_secs(run.drain);
+    let (delay, drain) = (
+        Duration::from_secs(run.drain_delay),
+        Duration::from_secs(run.drain),
+    );
     let mut proxy = weir_proxy::Config {
         virtual_hosts: run.virtual_hosts,
+        access_log,
+        drain_rate: run.drain_rate,
         ..weir_proxy::Config::default()
     };
     if let Some(workers) = run.workers {
         proxy.workers = workers;
     }
+    run.flags.apply(&mut proxy)?;
     // The proxy's workers have threads of their own; what is left is little.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -150,39 +213,56 @@ fn serve(run: Run) -> anyhow::Result<()> {
         if let Some(prefix) = run.prefix.or(vamp.prefix) {
             config.prefix = prefix;
         }
-        let ended = ended()?;
-        weir_agent::run(config, ended, drain).await?;
+        let mut told = signals()?;
+        let agent = Agent::start(config).await?;
+        while let Some(Told::Reopen) = told.recv().await {
+            agent.reopen_access_log();
+        }
+        agent.leave(delay, drain).await;
         anyhow::Ok(())
     })
 }
 
-/// Ready at the first SIGTERM or SIGINT; a second one ends the process at once.
-fn ended() -> anyhow::Result<impl Future<Output = ()>> {
+/// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    /// SIGTERM or SIGINT, the first one.
+    End,
+    /// SIGUSR1 or SIGHUP.
+    Reopen,
+}
+
+/// Waits for signals. The second SIGTERM or SIGINT ends the process at once.
+fn signals() -> anyhow::Result<mpsc::Receiver<Told>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let (first, ready) = tokio::sync::oneshot::channel();
+    let mut user = signal(SignalKind::user_defined1())?;
+    let (tell, told) = mpsc::channel(4);
     tokio::spawn(async move {
-        let mut first = Some(first);
+        let mut is_ending = false;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hangup.recv() => {
-                    tracing::info!("SIGHUP does nothing: changes are followed without it");
+                    tracing::info!("SIGHUP: the access log is opened anew; changes are followed without it");
+                    // If there is no room it was asked for a moment ago.
+                    let _ = tell.try_send(Told::Reopen);
+                    continue;
+                }
+                _ = user.recv() => {
+                    tracing::info!("SIGUSR1: the access log is opened anew");
+                    let _ = tell.try_send(Told::Reopen);
                     continue;
                 }
             }
-            match first.take() {
-                Some(first) => {
-                    tracing::info!("ending: connections may finish; a second signal ends at once");
-                    let _ = first.send(());
-                }
-                None => std::process::exit(130),
+            if std::mem::replace(&mut is_ending, true) {
+                std::process::exit(130);
             }
+            tracing::info!("ending: connections may finish; a second signal ends at once");
+            let _ = tell.send(Told::End).await;
         }
     });
-    Ok(async move {
-        let _ = ready.await;
-    })
+    Ok(told)
 }

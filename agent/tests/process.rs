@@ -112,6 +112,120 @@ fn a_file_is_served_until_sigterm() {
     assert!(log.last().unwrap().contains("the agent has ended"), "{log:?}");
 }
 
+/// An origin that answers everything, until the test ends.
+fn origin() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(&stream);
+                let mut line = String::new();
+                while reader.read_line(&mut line).is_ok_and(|count| count > 0) {
+                    if line.ends_with("\r\n\r\n") {
+                        line.clear();
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                        if (&stream).write_all(answer).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+fn eventually<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn requests_are_logged_the_log_is_rotated_and_leave_is_announced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateways.yaml");
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    std::fs::write(
+        &path,
+        format!(
+            "gateways: {{shop: {{address: 127.0.0.1, port: {port}, routes: {{a: {{instances: ['{}']}}}}}}}}\n",
+            origin()
+        ),
+    )
+    .unwrap();
+    let access = folder.path().join("access.log");
+    let child = program()
+        .args(["run", "--admin", "127.0.0.1:0", "--workers", "1"])
+        .args([
+            "--drain",
+            "5",
+            "--drain-delay",
+            "1",
+            "--access-log-format",
+            "combined",
+            "--access-log",
+        ])
+        .arg(&access)
+        .arg("--data")
+        .arg(folder.path().join("data"))
+        .env("WEIR_STORE", format!("file:{}", path.display()))
+        .env("WEIR_LOG_FORMAT", "json")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut process = Process(child);
+    let mut log = BufReader::new(process.0.stderr.take().unwrap()).lines();
+    let admin: SocketAddr = log
+        .find_map(|line| {
+            let entry: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            Some(entry["fields"]["admin"].as_str()?.parse().unwrap())
+        })
+        .unwrap();
+    let draining = std::thread::spawn(move || log.map_while(Result::ok).collect::<Vec<_>>());
+    let gateway = SocketAddr::from(([127, 0, 0, 1], port));
+    eventually("it is served", || {
+        get(gateway, "/one").filter(|answer| answer.contains(" 200 "))
+    });
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    eventually("it is logged", || {
+        text(&access).contains("GET /one").then_some(())
+    });
+
+    let old = folder.path().join("access.log.1");
+    for (signal, request) in [(Signal::USR1, "/two"), (Signal::HUP, "/three")] {
+        std::fs::rename(&access, &old).unwrap();
+        process.signal(signal);
+        eventually("the log is opened anew", || access.exists().then_some(()));
+        get(gateway, request).unwrap();
+        eventually("it is logged there", || {
+            text(&access).contains(request).then_some(())
+        });
+    }
+
+    process.signal(Signal::TERM);
+    eventually("leave is announced", || {
+        get(admin, "/health").filter(|answer| answer.contains(" 503 ") && answer.contains("draining"))
+    });
+    assert!(
+        get(gateway, "/late").unwrap().contains(" 200 "),
+        "it still serves"
+    );
+    assert!(process.ended().success());
+    assert!(text(&access).contains("/late"), "the last records are written");
+    let log = draining.join().unwrap();
+    assert!(log.last().unwrap().contains("\"cut\":0"), "{log:?}");
+}
+
 #[test]
 fn check_tells_every_reason() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,62 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot be set up must stop")]
 
-use std::net::IpAddr;
-
 use divan::{Bencher, black_box};
+use weir_benches::requests::Browser;
 use weir_model::Condition;
-use weir_proxy::condition::{Compiled, RequestView};
+use weir_proxy::condition::Compiled;
 
 fn main() {
     divan::main();
-}
-
-/// A request as a browser sends it.
-struct Browser;
-
-const HEADERS: [(&[u8], &[u8]); 10] = [
-    (b"Host", b"shop.example:8080"),
-    (
-        b"User-Agent",
-        b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0 Safari/537.36",
-    ),
-    (
-        b"Accept",
-        b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-    ),
-    (b"Accept-Language", b"en-GB,en;q=0.5"),
-    (b"Accept-Encoding", b"gzip, deflate, br"),
-    (b"Connection", b"keep-alive"),
-    (b"Cookie", b"session=0123456789abcdef; vamp=blue; theme=dark"),
-    (b"Upgrade-Insecure-Requests", b"1"),
-    (b"X-Forwarded-For", b"192.0.2.1, 10.0.0.1"),
-    (b"X-Canary", b"yes"),
-];
-
-impl RequestView for Browser {
-    fn method(&self) -> &[u8] {
-        b"GET"
-    }
-
-    fn target(&self) -> &[u8] {
-        b"/shop/articles/42.html?sort=price&debug=1"
-    }
-
-    fn header_count(&self) -> usize {
-        HEADERS.len()
-    }
-
-    fn header(&self, index: usize) -> (&[u8], &[u8]) {
-        HEADERS.get(index).copied().unwrap_or_default()
-    }
-
-    fn source(&self) -> IpAddr {
-        IpAddr::from([10, 1, 2, 3])
-    }
-
-    fn destination_port(&self) -> u16 {
-        8080
-    }
 }
 
 fn compiled(text: &str) -> Compiled {

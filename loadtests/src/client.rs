@@ -12,6 +12,7 @@ use hdrhistogram::Histogram;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::Semaphore,
     task::LocalSet,
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Load {
     pub(crate) requests: u64,
     pub(crate) keep_alive: bool,
     pub(crate) body_bytes: usize,
+    /// Requests under way at a time, however many connections there are.
+    pub(crate) at_once: usize,
 }
 
 /// An exchange takes at most this long.
@@ -49,13 +52,19 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
         latency_us: Histogram::new_with_bounds(1, 60_000_000, 3)?,
         open: Vec::new(),
     }));
+    let permits = Rc::new(Semaphore::new(load.at_once));
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let mut clients = Vec::new();
         for number in 0..load.connections {
             let share = load.requests / load.connections as u64
                 + u64::from((number as u64) < load.requests % load.connections as u64);
-            clients.push(tokio::task::spawn_local(client(load, share, Rc::clone(&seen))));
+            clients.push(tokio::task::spawn_local(client(
+                load,
+                share,
+                Rc::clone(&seen),
+                Rc::clone(&permits),
+            )));
         }
         for client in clients {
             client.await.context("a client failed")?;
@@ -68,7 +77,7 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
         .context("a client is still running")
 }
 
-async fn client(load: Load, requests: u64, seen: Rc<RefCell<Seen>>) {
+async fn client(load: Load, requests: u64, seen: Rc<RefCell<Seen>>, permits: Rc<Semaphore>) {
     let connection = if load.keep_alive {
         ""
     } else {
@@ -80,6 +89,9 @@ async fn client(load: Load, requests: u64, seen: Rc<RefCell<Seen>>) {
     let mut buffer = vec![0; 64 * 1024];
     let mut kept: Option<TcpStream> = None;
     for _ in 0..requests {
+        let Ok(_permit) = permits.acquire().await else {
+            return;
+        };
         let began = Instant::now();
         let outcome = tokio::time::timeout(PATIENCE, async {
             let mut stream = match kept.take() {

@@ -122,6 +122,11 @@ fn measure_one(case: &Case, running: &Running, divisor: u64) -> anyhow::Result<F
         requests,
         keep_alive: case.keep_alive,
         body_bytes: case.body_bytes,
+        at_once: match case.measure {
+            Measure::Cpu => case.connections,
+            // Buffers of requests under way are not what an idle connection holds.
+            Measure::Memory => 16,
+        },
     };
     match case.measure {
         Measure::Cpu => {

@@ -1,6 +1,12 @@
 //! What the proxy tells: for Prometheus, for health checks, for control.
 
-use axum::{Json, Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
 use serde_json::json;
 
 use crate::Proxy;
@@ -22,7 +28,13 @@ async fn metrics(State(proxy): State<Proxy>) -> impl IntoResponse {
 
 async fn health(State(proxy): State<Proxy>) -> impl IntoResponse {
     let (generation, digest) = proxy.serving();
-    Json(json!({ "status": "ok", "generation": generation, "digest": digest }))
+    let (code, status) = if proxy.is_leaving() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else {
+        (StatusCode::OK, "ok")
+    };
+    let body = json!({ "status": status, "generation": generation, "digest": digest });
+    (code, Json(body))
 }
 
 async fn frames(State(proxy): State<Proxy>) -> impl IntoResponse {

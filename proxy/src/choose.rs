@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Where a connection came in. Finds the gateway anew only when the table changed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     listener: SocketAddr,
     virtual_hosts: bool,
@@ -43,6 +43,11 @@ impl Entry {
             virtual_hosts,
             found: Cell::new((0, 0)),
         }
+    }
+
+    /// Whether gateways are told apart by host names here.
+    pub(crate) fn virtual_hosts(&self) -> bool {
+        self.virtual_hosts
     }
 
     /// The gateway that has the socket.
@@ -70,24 +75,65 @@ const SET_TAKEN: u8 = 2;
 const SET_LEFT: u8 = 4;
 const SET_INSTANCE: u8 = 8;
 
+/// What came of a condition that matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Matched {
+    /// None matched.
+    Nothing,
+    /// The request took its route.
+    Taken,
+    /// The request was left to the weights.
+    Left,
+}
+
 /// One gateway that a request crosses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hop {
     pub(crate) gateway: u32,
     pub(crate) route: u16,
     pub(crate) by: By,
-    /// Route whose condition matched, for the cookie that remembers what became of it.
-    matched: u16,
+    pub(crate) taken: Matched,
+    /// Route whose condition matched, if one did.
+    pub(crate) matched: u16,
     set: u8,
+}
+
+impl Hop {
+    /// Whether the client gets a cookie for what was decided here.
+    pub(crate) fn sets_cookies(&self) -> bool {
+        self.set != 0
+    }
 }
 
 const NO_HOP: Hop = Hop {
     gateway: 0,
     route: 0,
     by: By::Weight,
+    taken: Matched::Nothing,
     matched: 0,
     set: 0,
 };
+
+/// A request for which there is no instance.
+#[derive(Debug)]
+pub(crate) struct Unrouted {
+    /// Why.
+    pub(crate) kind: ErrorKind,
+    /// How far it came; only if that is to be logged.
+    pub(crate) way: Option<Box<Choice>>,
+}
+
+impl From<ErrorKind> for Unrouted {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind, way: None }
+    }
+}
+
+impl From<Unrouted> for ErrorKind {
+    fn from(unrouted: Unrouted) -> Self {
+        unrouted.kind
+    }
+}
 
 /// What holds the gateways that were crossed.
 #[derive(Debug)]
@@ -109,6 +155,8 @@ pub(crate) struct Choice {
     tried: u64,
     source: IpAddr,
     virtual_host: bool,
+    /// Gateway that had no route for it.
+    stopped_at: Option<u32>,
 }
 
 /// Chooses the way of a request.
@@ -116,7 +164,7 @@ pub(crate) fn choose<R: RequestView>(
     context: &Rc<Context>,
     entry: &Entry,
     request: &R,
-) -> Result<Choice, ErrorKind> {
+) -> Result<Choice, Unrouted> {
     let table = context.table();
     let slot = if entry.virtual_hosts {
         host(request).and_then(|host| table.by_host(host))
@@ -124,21 +172,17 @@ pub(crate) fn choose<R: RequestView>(
         entry.slot(&table)
     };
     let mut choice = Choice::new(table, request.source(), entry.virtual_hosts);
-    choice.walk(context, slot.ok_or(ErrorKind::NoGateway)?, Some(request))?;
-    Ok(choice)
+    let walked = choice.walk(context, slot.ok_or(ErrorKind::NoGateway)?, Some(request));
+    choice.routed(context, walked)
 }
 
 /// Chooses the way of a connection.
-pub(crate) fn choose_tcp(
-    context: &Rc<Context>,
-    entry: &Entry,
-    peer: SocketAddr,
-) -> Result<Choice, ErrorKind> {
+pub(crate) fn choose_tcp(context: &Rc<Context>, entry: &Entry, peer: SocketAddr) -> Result<Choice, Unrouted> {
     let table = context.table();
     let slot = entry.slot(&table).ok_or(ErrorKind::NoGateway)?;
     let mut choice = Choice::new(table, peer.ip(), false);
-    choice.walk::<NoRequest>(context, slot, None)?;
-    Ok(choice)
+    let walked = choice.walk::<NoRequest>(context, slot, None);
+    choice.routed(context, walked)
 }
 
 /// Stands for "no request to look at" where a connection is routed.
@@ -216,6 +260,7 @@ impl Choice {
             tried: 0,
             source,
             virtual_host,
+            stopped_at: None,
         }
     }
 
@@ -236,6 +281,7 @@ impl Choice {
             add(&figures.requests, 1);
             let Some(mut hop) = decide(gateway, slot, request) else {
                 add(&figures.unrouted, 1);
+                self.stopped_at = Some(slot);
                 return Err(ErrorKind::NoRoute);
             };
             let route = gateway
@@ -268,9 +314,20 @@ impl Choice {
                     };
                     self.endpoint = picked;
                     self.mark_tried(picked);
+                    self.endpoint().live.chosen(context.now_ms());
                     return Ok(());
                 }
             }
+        }
+    }
+
+    fn routed(self, context: &Context, walked: Result<(), ErrorKind>) -> Result<Self, Unrouted> {
+        match walked {
+            Ok(()) => Ok(self),
+            Err(kind) => Err(Unrouted {
+                kind,
+                way: context.log.is_some().then(|| Box::new(self)),
+            }),
         }
     }
 
@@ -301,6 +358,17 @@ impl Choice {
                     .record(kind.status(), Some(kind), std::time::Duration::ZERO);
             }
         }
+    }
+
+    /// The gateway that the request entered first.
+    pub(crate) fn first_gateway(&self) -> Option<&Arc<Gateway>> {
+        let slot = self.hops().next().map(|hop| hop.gateway).or(self.stopped_at)?;
+        self.gateway(slot)
+    }
+
+    /// The gateway that had no route for the request.
+    pub(crate) fn unrouted_gateway(&self) -> Option<&Arc<Gateway>> {
+        self.gateway(self.stopped_at?)
     }
 
     /// Gateways crossed, outermost first.
@@ -359,6 +427,7 @@ impl Choice {
         let Some(picked) = picked else { return false };
         self.endpoint = picked;
         self.mark_tried(picked);
+        self.endpoint().live.chosen(context.now_ms());
         if let Some(hop) = self.count.checked_sub(1).and_then(|last| self.hops.get_mut(last))
             && hop.set & SET_INSTANCE == 0
         {
@@ -463,9 +532,10 @@ fn decide<R: RequestView>(gateway: &Gateway, slot: u32, request: Option<&R>) -> 
                     .as_ref()
                     .is_none_or(|split| split.at(route.live.strength.next()) == 0)
             });
+            hop.matched = *index;
+            hop.taken = if taken { Matched::Taken } else { Matched::Left };
             if cookies.is_some() && remembered.is_none() {
                 hop.set |= if taken { SET_TAKEN } else { SET_LEFT };
-                hop.matched = *index;
             }
             if taken {
                 hop.route = *index;
@@ -508,35 +578,62 @@ fn remembered(endpoints: &Endpoints, value: &[u8], now_ms: u64) -> Option<usize>
         .take(endpoints.serving)
         .enumerate()
         .find(|(_, endpoint)| endpoint.lookup.as_deref() == Some(value))?;
-    (!endpoint.live.is_ejected(now_ms)).then_some(index)
+    (!endpoint.live.is_ill() && !endpoint.live.is_ejected(now_ms)).then_some(index)
 }
 
-/// Step 5: which instance, of those that were not tried. Instances that could not be reached lately are passed over
-/// while there are others.
+/// Step 5: which instance, of those that were not tried. One whose checks fail takes nothing. Those that could not be
+/// reached lately are passed over while there are others.
 fn pick(endpoints: &Endpoints, route: &Route, source: IpAddr, tried: u64, now_ms: u64) -> Option<usize> {
+    let serving = endpoints.all.get(..endpoints.serving)?;
     let untried =
         |index: &usize| u32::try_from(*index).map_or(true, |index| index >= 64 || tried & (1 << index) == 0);
-    let serving = endpoints.all.get(..endpoints.serving)?;
-    let well = |index: &usize| {
-        serving
-            .get(*index)
-            .is_some_and(|endpoint| !endpoint.live.is_ejected(now_ms))
+    let able = |index: &usize| {
+        untried(index)
+            && serving
+                .get(*index)
+                .is_some_and(|endpoint| !endpoint.live.is_ill())
     };
     // Seldom taken paths last: nearly always every instance is well and untried.
-    let usable = |index: &usize| untried(index) && well(index);
-    let count = (0..serving.len()).filter(usable).count();
-    if count > 0 {
-        by_balance(endpoints, route, source, count, (0..serving.len()).filter(usable))
-    } else {
-        let count = (0..serving.len()).filter(untried).count();
-        by_balance(
-            endpoints,
-            route,
-            source,
-            count,
-            (0..serving.len()).filter(untried),
-        )
+    let usable = |index: &usize| {
+        able(index)
+            && serving
+                .get(*index)
+                .is_some_and(|endpoint| !endpoint.live.is_ejected(now_ms))
+    };
+    let all = || 0..serving.len();
+    let count = all().filter(usable).count();
+    if count == 0 {
+        let count = all().filter(able).count();
+        return by_balance(endpoints, route, source, count, all().filter(able));
     }
+    let picked = by_balance(endpoints, route, source, count, all().filter(usable))?;
+    let slow_start_ms = endpoints.slow_start_ms;
+    if slow_start_ms == 0
+        || count < 2
+        || !matches!(endpoints.balance, Balance::RoundRobin | Balance::LeastRequests)
+    {
+        return Some(picked);
+    }
+    if serving.get(picked)?.live.is_warm_enough(slow_start_ms, now_ms) {
+        return Some(picked);
+    }
+    // One of those that have their full share takes it.
+    let warm = |index: &usize| {
+        usable(index)
+            && serving
+                .get(*index)
+                .is_some_and(|endpoint| !endpoint.live.is_warming(slow_start_ms, now_ms))
+    };
+    let count = all().filter(warm).count();
+    if count == 0 {
+        return Some(picked);
+    }
+    if endpoints.balance == Balance::RoundRobin {
+        // By a count of its own: the turns of the others stay even.
+        let skipped = usize::try_from(serving.get(picked)?.live.skipped()).unwrap_or(0);
+        return all().filter(warm).nth(skipped % count);
+    }
+    by_balance(endpoints, route, source, count, all().filter(warm))
 }
 
 fn by_balance(

@@ -1,6 +1,15 @@
 //! Settings of the proxy, checked.
 
-use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+use weir_model::HealthCheck;
+
+use crate::{access_log::AccessLog, error::StartError, network::Network};
 
 /// Settings of a [`crate::Proxy`]. Defaults are those of Vamp's gateway agent where it had one
 /// (spec of the gateway agent, §1.5).
@@ -22,6 +31,70 @@ pub struct Config {
     pub connections_max: usize,
     /// Length of the listening queue of each socket.
     pub backlog: u32,
+    /// Records of requests; `None` (the default): none are kept.
+    pub access_log: Option<AccessLog>,
+    /// Idle connections per second, over all workers, that are ended at [`crate::Proxy::shutdown`]; more if the deadline
+    /// is near. Default 1000.
+    pub drain_rate: NonZeroU32,
+    /// Bound of retries over all requests of a worker, so that a failing service is not buried under them.
+    pub retry_budget: RetryBudget,
+    /// How instances are checked whose route does not say it; `None`: not at all. Default: Vamp's
+    /// ([`HealthCheck::tcp`]).
+    pub health: Option<HealthCheck>,
+    /// Whose `X-Forwarded-*` and `Forwarded` lines are believed. Empty (the default): nobody's are, and nobody's are
+    /// removed, as Vamp has it. Otherwise those of others are removed, and for a trusted sender the client is the
+    /// right-most address of `X-Forwarded-For` that is not trusted.
+    pub trusted_proxies: Vec<Network>,
+    /// Lines that requests get besides `X-Forwarded-For` and `X-Forwarded-Proto`.
+    pub announce: Announce,
+    /// Answers of one's own, by status, instead of the short texts. At most [`ErrorPage::BYTES_MAX`] each.
+    pub error_pages: BTreeMap<u16, ErrorPage>,
+}
+
+/// What an instance is told of a request beyond `X-Forwarded-For` and `X-Forwarded-Proto`. Default: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Announce {
+    /// `Forwarded` (RFC 7239): client, host and scheme.
+    pub forwarded: bool,
+    /// `X-Forwarded-Host` and `X-Forwarded-Port`, where the client's side did not say them.
+    pub host_and_port: bool,
+    /// `Via` (RFC 9110 §7.6.3).
+    pub via: bool,
+    /// `traceparent` (W3C Trace Context) for a request without one; one that is there is always passed on.
+    pub begin_trace: bool,
+}
+
+/// How many retries a worker may make: a share of its requests and so many per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Retries per hundred requests. Default 20.
+    pub percent: u32,
+    /// Retries per second that are allowed whatever the number of requests; what ten seconds leave unused is
+    /// kept. Default 10.
+    pub per_second: u32,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self {
+            percent: 20,
+            per_second: 10,
+        }
+    }
+}
+
+/// An answer of one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// Value of `Content-Type`.
+    pub content_type: String,
+    /// The body.
+    pub body: bytes::Bytes,
+}
+
+impl ErrorPage {
+    /// Longest body in bytes.
+    pub const BYTES_MAX: usize = 32 * 1024;
 }
 
 impl Default for Config {
@@ -35,7 +108,40 @@ impl Default for Config {
             pool_idle_max: 128,
             connections_max: 16_384,
             backlog: 4_096,
+            access_log: None,
+            drain_rate: NonZeroU32::new(1_000).expect("not zero"),
+            retry_budget: RetryBudget::default(),
+            health: Some(HealthCheck::tcp()),
+            trusted_proxies: Vec::new(),
+            announce: Announce::default(),
+            error_pages: BTreeMap::new(),
         }
+    }
+}
+
+impl Config {
+    /// Whether it can be served by.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        if !(1..=256).contains(&self.workers) {
+            return Err(StartError::WorkerCount(self.workers));
+        }
+        for (status, page) in &self.error_pages {
+            let is_text = |byte: u8| byte == b'\t' || (b' '..=b'~').contains(&byte);
+            let reason = if !(400..=599).contains(status) {
+                "only statuses from 400 to 599 have one"
+            } else if page.body.len() > ErrorPage::BYTES_MAX {
+                "it is longer than 32 KiB"
+            } else if page.content_type.is_empty() || !page.content_type.bytes().all(is_text) {
+                "its content type is not one"
+            } else {
+                continue;
+            };
+            return Err(StartError::ErrorPage {
+                status: *status,
+                reason,
+            });
+        }
+        Ok(())
     }
 }
 

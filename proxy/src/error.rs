@@ -45,6 +45,14 @@ pub enum ErrorKind {
     Unsupported,
     /// Nothing was sent through a tunnel for too long.
     TunnelIdle,
+    /// A connection did not begin with the PROXY protocol header that its listener expects.
+    ProxyHeader,
+    /// The TLS handshake with the instance failed, or its certificate is not trusted.
+    InstanceTls,
+    /// The TLS handshake with the client failed.
+    Handshake,
+    /// The client took too long for its TLS handshake.
+    HandshakeTimeout,
     /// The proxy ended first.
     Shutdown,
     /// A fault of ours.
@@ -53,7 +61,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::NoGateway,
         Self::NoRoute,
         Self::NoInstance,
@@ -74,6 +82,10 @@ impl ErrorKind {
         Self::MethodUnsupported,
         Self::Unsupported,
         Self::TunnelIdle,
+        Self::ProxyHeader,
+        Self::InstanceTls,
+        Self::Handshake,
+        Self::HandshakeTimeout,
         Self::Shutdown,
         Self::Internal,
     ];
@@ -110,6 +122,10 @@ impl ErrorKind {
             Self::MethodUnsupported => (405, "method_unsupported"),
             Self::Unsupported => (501, "unsupported"),
             Self::TunnelIdle => (504, "tunnel_idle"),
+            Self::ProxyHeader => (400, "proxy_header"),
+            Self::InstanceTls => (502, "instance_tls"),
+            Self::Handshake => (400, "handshake"),
+            Self::HandshakeTimeout => (408, "handshake_timeout"),
             Self::Shutdown => (503, "shutdown"),
             Self::Internal => (500, "internal"),
         }
@@ -131,6 +147,20 @@ pub enum StartError {
     /// The number of workers makes no sense.
     #[error("{0} workers were asked for; 1 to 256 can be had")]
     WorkerCount(usize),
+    /// An answer of one's own cannot be used.
+    #[error("the page for status {status} cannot be used: {reason}")]
+    ErrorPage {
+        /// The status that it is for.
+        status: u16,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The access log cannot be written.
+    #[error("the access log cannot be opened")]
+    AccessLog(#[source] std::io::Error),
+    /// The thread that checks instances could not be started.
+    #[error("the thread that checks instances could not be started")]
+    Health(#[source] std::io::Error),
 }
 
 #[cfg(test)]

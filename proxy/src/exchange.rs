@@ -5,10 +5,12 @@ use std::{rc::Rc, sync::atomic::Ordering, time::Instant};
 use weir_model::Balance;
 
 use crate::{
+    access_log::Entry,
     choose::{By, Choice},
     error::ErrorKind,
     metrics::{add, subtract},
     table::Endpoint,
+    waits::Waits,
     worker::Context,
 };
 
@@ -26,21 +28,28 @@ pub(crate) struct Outcome {
 }
 
 /// A request on its way. Counted at each gateway and route that it crosses when it begins and when it ends;
-/// dropped without an end, it counts as aborted by the client.
+/// dropped without an end, it counts as aborted by the client, or by us while we take leave.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     context: Rc<Context>,
     choice: Choice,
+    waits: Waits,
     began: Instant,
     retries: u64,
     ended: bool,
+    log: Option<Box<Entry>>,
 }
 
 impl Exchange {
     /// Begins to account. The clock starts now.
     pub(crate) fn begin(context: &Rc<Context>, choice: Choice) -> Self {
+        let mut waits = context.waits;
         for hop in choice.hops() {
             let Some(route) = choice.route(hop) else { continue };
+            // The innermost comes last, so its word is the one that counts.
+            if let Some(own) = &route.timeouts {
+                waits.replace(own, context.now_ms());
+            }
             let figures = route.live.shards.of(context.worker);
             add(&figures.requests, 1);
             add(&figures.in_flight, 1);
@@ -50,12 +59,15 @@ impl Exchange {
                 By::Cookie => add(&figures.by_cookie, 1),
             }
         }
+        context.budget.request();
         let exchange = Self {
             context: Rc::clone(context),
+            waits,
             choice,
             began: Instant::now(),
             retries: 0,
             ended: false,
+            log: None,
         };
         exchange.enter_endpoint();
         exchange
@@ -66,9 +78,33 @@ impl Exchange {
         &self.choice
     }
 
+    /// How long it may wait.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
     /// The instance that it goes to now.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         self.choice.endpoint()
+    }
+
+    /// Its records are written from this when it ends.
+    pub(crate) fn log_as(&mut self, entry: Option<Box<Entry>>) {
+        self.log = entry;
+    }
+
+    /// There is a connection to the instance.
+    pub(crate) fn connected(&mut self) {
+        if let Some(entry) = &mut self.log {
+            entry.connected();
+        }
+    }
+
+    /// The head of the answer is there.
+    pub(crate) fn answered(&mut self) {
+        if let Some(entry) = &mut self.log {
+            entry.answered();
+        }
     }
 
     /// Counts an attempt beyond the first.
@@ -110,6 +146,10 @@ impl Exchange {
         let figures = live.shards.of(self.context.worker);
         subtract(&figures.in_flight, 1);
         figures.outcomes.record(status, error, self.began.elapsed());
+        if error.is_none() {
+            // Also over a connection that was made before it failed.
+            live.connected(self.context.now_ms());
+        }
         if self.choice.balance() == Balance::LeastRequests {
             live.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
@@ -118,6 +158,9 @@ impl Exchange {
     fn end(&mut self, outcome: Outcome) {
         if std::mem::replace(&mut self.ended, true) {
             return;
+        }
+        if let (Some(entry), Some(log)) = (self.log.take(), &self.context.log) {
+            log.ended(&self.choice, entry, outcome, self.retries);
         }
         let took = self.began.elapsed();
         self.leave_endpoint(outcome.status, outcome.error);
@@ -139,8 +182,13 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        let error = if self.context.draining() {
+            ErrorKind::Shutdown
+        } else {
+            ErrorKind::ClientAborted
+        };
         self.end(Outcome {
-            error: Some(ErrorKind::ClientAborted),
+            error: Some(error),
             ..Outcome::default()
         });
     }

@@ -17,18 +17,29 @@ pub mod condition;
 mod config;
 mod error;
 mod exchange;
+mod h2;
+mod health;
 mod http;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod listener;
 mod live;
 mod metrics;
+mod network;
 mod proxy;
+mod proxy_protocol;
 mod resolve;
 mod schedule;
 mod table;
 mod tcp;
+mod tls;
 mod upstream;
+mod waits;
 mod worker;
 
-pub use config::{Config, Limits, Timeouts};
+pub use access_log::{AccessLog, LogField, LogFields, LogFormat, LogOutput};
+pub use config::{Announce, Config, ErrorPage, Limits, RetryBudget, Timeouts};
 pub use error::{ErrorKind, StartError};
+pub use network::{Network, NetworkError};
 pub use proxy::{Applied, Drained, Proxy};

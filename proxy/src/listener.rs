@@ -23,6 +23,8 @@ pub(crate) fn open(address: SocketAddr, workers: usize, backlog: u32) -> io::Res
         .map(|_| {
             let socket = socket(address)?;
             socket.set_reuse_port(true)?;
+            // Linux hands it on to every connection that is accepted: a call less for each.
+            socket.set_tcp_nodelay(true)?;
             socket.bind(&address.into())?;
             socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
             Ok(socket.into())

@@ -6,13 +6,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use weir_model::{GatewayName, InstanceId, RouteName};
+use weir_model::{EndpointState, GatewayName, InstanceId, RouteName};
 
 use crate::metrics::{EndpointShard, GatewayShard, RouteShard, Shards};
 
@@ -50,29 +50,104 @@ pub(crate) struct RouteLive {
 pub(crate) struct EndpointLive {
     /// Over all workers; kept only where the balance needs it.
     pub(crate) in_flight: AtomicU32,
+    failures: AtomicU32,
     /// Coarse milliseconds of the proxy's clock before which it is passed over; 0: it is not.
     ejected_until_ms: AtomicU64,
-    failures: AtomicU32,
+    /// What its checks say: [`UNCHECKED`], [`WELL`] or [`ILL`].
+    checked: AtomicU8,
+    /// Since when it is well, in milliseconds of the proxy's clock; 0: from the start.
+    well_since_ms: AtomicU64,
+    /// Thousandths of requests that it was offered and did not take while it was warming up.
+    credit: AtomicU32,
+    /// Requests that others took in its place meanwhile.
+    skipped: AtomicU32,
+    last_check: Mutex<Option<Arc<str>>>,
     pub(crate) shards: Shards<EndpointShard>,
 }
+
+const UNCHECKED: u8 = 0;
+const WELL: u8 = 1;
+const ILL: u8 = 2;
 
 /// Failures to connect in a row after which an instance is passed over, and for how long at first (Vamp's
 /// HAProxy: a check each 2 s, down after 3 failures).
 const FAILURES_MAX: u32 = 3;
 const EJECTION_MS: u64 = 2_000;
 const EJECTION_MS_MAX: u64 = 30_000;
+/// For how long others pass an instance over while one request tries whether it is back.
+const PROBE_MS: u64 = 1_000;
+/// Least share, in thousandths of its full one, of an instance that warms up: a share of nothing would warm nothing.
+const WARM_SHARE_MIN: u64 = 50;
 
 impl EndpointLive {
+    fn new(workers: usize) -> Self {
+        Self {
+            in_flight: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            ejected_until_ms: AtomicU64::new(0),
+            checked: AtomicU8::new(UNCHECKED),
+            well_since_ms: AtomicU64::new(0),
+            credit: AtomicU32::new(0),
+            skipped: AtomicU32::new(0),
+            last_check: Mutex::new(None),
+            shards: Shards::new(workers),
+        }
+    }
+
+    /// Whether requests failed to connect to it lately.
     pub(crate) fn is_ejected(&self, now_ms: u64) -> bool {
         let until = self.ejected_until_ms.load(Ordering::Relaxed);
         until != 0 && now_ms < until
     }
 
-    /// A connection was made: it is well.
-    pub(crate) fn connected(&self) {
+    /// Whether its checks fail: it takes nothing.
+    pub(crate) fn is_ill(&self) -> bool {
+        self.checked.load(Ordering::Relaxed) == ILL
+    }
+
+    /// What its checks say; `None`: nothing yet, or it is not checked.
+    pub(crate) fn is_well(&self) -> Option<bool> {
+        match self.checked.load(Ordering::Relaxed) {
+            WELL => Some(true),
+            ILL => Some(false),
+            _ => None,
+        }
+    }
+
+    /// For people and metrics.
+    pub(crate) fn state(&self, now_ms: u64) -> EndpointState {
+        match self.checked.load(Ordering::Relaxed) {
+            ILL => EndpointState::Down,
+            _ if self.is_ejected(now_ms) => EndpointState::Ejected,
+            WELL => EndpointState::Up,
+            _ => EndpointState::Unknown,
+        }
+    }
+
+    /// What the last check saw.
+    pub(crate) fn last_check(&self) -> Option<String> {
+        let seen = self.last_check.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_deref().map(str::to_owned)
+    }
+
+    /// A request goes to it. If it was passed over, this one tries whether it is back, and others wait for
+    /// what comes of it.
+    pub(crate) fn chosen(&self, now_ms: u64) {
+        let until = self.ejected_until_ms.load(Ordering::Relaxed);
+        if until != 0 && now_ms >= until {
+            // Two workers at the same moment: then two try.
+            self.ejected_until_ms
+                .store(now_ms.saturating_add(PROBE_MS), Ordering::Relaxed);
+        }
+    }
+
+    /// A connection was made, or an answer came: it is well.
+    pub(crate) fn connected(&self, now_ms: u64) {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
-            self.ejected_until_ms.store(0, Ordering::Relaxed);
+            if self.ejected_until_ms.swap(0, Ordering::Relaxed) != 0 {
+                self.well_since_ms.store(now_ms.max(1), Ordering::Relaxed);
+            }
         }
     }
 
@@ -86,6 +161,61 @@ impl EndpointLive {
             self.ejected_until_ms
                 .store(now_ms.saturating_add(pause), Ordering::Relaxed);
         }
+    }
+
+    /// Takes over what checks found: `None`: nothing yet, or it is not checked.
+    pub(crate) fn checked(&self, well: Option<bool>, now_ms: u64) {
+        let verdict = match well {
+            None => UNCHECKED,
+            Some(true) => WELL,
+            Some(false) => ILL,
+        };
+        if self.checked.swap(verdict, Ordering::Relaxed) == ILL && verdict != ILL {
+            self.well_since_ms.store(now_ms.max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes what a check saw.
+    pub(crate) fn saw(&self, text: Option<&Arc<str>>) {
+        *self.last_check.lock().unwrap_or_else(PoisonError::into_inner) = text.cloned();
+    }
+
+    /// It is new, or has another address than before: what was known of it is no longer true. `well_since_ms`: when
+    /// its share begins to grow; 0: it has its full share.
+    pub(crate) fn reset(&self, well_since_ms: u64) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.ejected_until_ms.store(0, Ordering::Relaxed);
+        self.checked.store(UNCHECKED, Ordering::Relaxed);
+        self.well_since_ms.store(well_since_ms, Ordering::Relaxed);
+        self.saw(None);
+    }
+
+    /// Whether a request that it is offered is for it, while its share grows for `slow_start_ms` after it became
+    /// well. By a count, not by chance: of any run of offers it takes its share of the moment.
+    pub(crate) fn is_warm_enough(&self, slow_start_ms: u64, now_ms: u64) -> bool {
+        let since = self.well_since_ms.load(Ordering::Relaxed);
+        if since == 0 {
+            return true;
+        }
+        let warmed = now_ms.saturating_sub(since);
+        if warmed >= slow_start_ms {
+            return true;
+        }
+        let share = (warmed.saturating_mul(1_000) / slow_start_ms).max(WARM_SHARE_MIN);
+        let share = u32::try_from(share).unwrap_or(1_000);
+        let before = self.credit.fetch_add(share, Ordering::Relaxed) % 1_000;
+        before + share >= 1_000
+    }
+
+    /// Number of this request among those that others took in its place.
+    pub(crate) fn skipped(&self) -> u32 {
+        self.skipped.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether its share still grows.
+    pub(crate) fn is_warming(&self, slow_start_ms: u64, now_ms: u64) -> bool {
+        let since = self.well_since_ms.load(Ordering::Relaxed);
+        since != 0 && now_ms.saturating_sub(since) < slow_start_ms
     }
 }
 
@@ -194,12 +324,7 @@ impl Registry {
             .endpoints
             .entry(instance.clone())
             .or_insert_with(|| EndpointEntry {
-                live: Arc::new(EndpointLive {
-                    in_flight: AtomicU32::new(0),
-                    ejected_until_ms: AtomicU64::new(0),
-                    failures: AtomicU32::new(0),
-                    shards: Shards::new(workers),
-                }),
+                live: Arc::new(EndpointLive::new(workers)),
                 absent_since: None,
             });
         entry.absent_since = None;
@@ -249,9 +374,9 @@ fn keep(absent_since: &mut Option<Instant>, present: bool, now: Instant) -> bool
 mod tests {
     use std::time::{Duration, Instant};
 
-    use weir_model::{GatewayName, InstanceId, RouteName};
+    use weir_model::{EndpointState, GatewayName, InstanceId, RouteName};
 
-    use super::{KEPT, Registry};
+    use super::{EndpointLive, KEPT, Registry};
 
     #[test]
     fn what_comes_back_in_time_is_the_same_and_later_is_forgotten() {
@@ -290,7 +415,52 @@ mod tests {
         endpoint.connect_failed(10);
         assert!(endpoint.is_ejected(11));
         assert!(!endpoint.is_ejected(10 + 2_000));
-        endpoint.connected();
+        endpoint.connected(12);
         assert!(!endpoint.is_ejected(11));
+    }
+
+    #[test]
+    fn one_request_tries_whether_an_ejected_instance_is_back() {
+        let endpoint = EndpointLive::new(1);
+        for _ in 0..3 {
+            endpoint.connect_failed(0);
+        }
+        endpoint.chosen(1_999);
+        assert!(!endpoint.is_ejected(2_000), "who is passed over is not tried");
+        endpoint.chosen(2_000);
+        assert!(endpoint.is_ejected(2_001), "others wait for what comes of it");
+        endpoint.connected(2_010);
+        assert!(!endpoint.is_ejected(2_011));
+    }
+
+    #[test]
+    fn an_instance_that_became_well_gets_a_growing_share() {
+        let endpoint = EndpointLive::new(1);
+        assert!(endpoint.is_warm_enough(1_000, 5), "from the start it is warm");
+        endpoint.checked(Some(false), 10);
+        assert!(endpoint.is_ill());
+        endpoint.checked(Some(true), 1_000);
+        let taken = |now| (0..100).filter(|_| endpoint.is_warm_enough(1_000, now)).count();
+        assert_eq!(taken(1_000), 5, "never nothing");
+        assert_eq!(taken(1_250), 25);
+        assert_eq!(taken(1_800), 80);
+        assert_eq!(taken(2_000), 100);
+        assert!(endpoint.is_warming(1_000, 1_999) && !endpoint.is_warming(1_000, 2_000));
+    }
+
+    #[test]
+    fn what_checks_say_wins_over_what_requests_met() {
+        let endpoint = EndpointLive::new(1);
+        assert_eq!(endpoint.state(0), EndpointState::Unknown);
+        endpoint.checked(Some(true), 0);
+        assert_eq!(endpoint.state(0), EndpointState::Up);
+        for _ in 0..3 {
+            endpoint.connect_failed(0);
+        }
+        assert_eq!(endpoint.state(1), EndpointState::Ejected);
+        endpoint.checked(Some(false), 1);
+        assert_eq!(endpoint.state(1), EndpointState::Down);
+        endpoint.reset(2);
+        assert_eq!(endpoint.state(2), EndpointState::Unknown);
     }
 }

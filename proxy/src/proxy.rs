@@ -3,20 +3,25 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use weir_model::{
-    AgentId, Digest, Frame, GatewayFrame, Generation, InstanceFrame, LatencyCounts, OutcomeCounts, Refusal,
-    RouteFrame, Snapshot,
+    AgentId, Digest, EndpointState, Frame, GatewayFrame, Generation, InstanceFrame, LatencyCounts,
+    OutcomeCounts, Refusal, RouteFrame, Snapshot,
 };
 
 use crate::{
+    access_log::{Log, Writer},
     config::Config,
     error::{ErrorKind, StartError},
+    health::Health,
     listener,
     metrics::{Process, exposition},
     resolve::Resolver,
@@ -34,8 +39,13 @@ pub struct Applied {
 /// What became of the connections at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
+    /// Connections that were ended while they waited for a request. Those that ended with an answer that said so
+    /// are not counted.
+    pub idle: usize,
     /// Connections that were still busy at the deadline and were cut.
     pub cut: usize,
+    /// TCP and upgraded (WebSocket) connections among those.
+    pub cut_tunnels: usize,
 }
 
 /// A running data plane. Cheap to clone: every clone is the same proxy.
@@ -50,7 +60,13 @@ struct Inner {
     id: AgentId,
     tables: Arc<ArcSwap<Table>>,
     workers: Vec<Worker>,
+    /// Ends after the workers.
+    log: Option<Writer>,
+    leaving: AtomicBool,
     started_at_ms: u64,
+    /// When the clock of workers and checks began.
+    epoch: Instant,
+    health: Health,
     /// Only one snapshot is applied at a time; no worker ever takes this lock.
     control: tokio::sync::Mutex<Control>,
     ended: Mutex<bool>,
@@ -78,24 +94,37 @@ impl Proxy {
     /// # Errors
     /// [`StartError`] when threads or runtimes cannot be had.
     pub fn start_as(id: AgentId, config: Config) -> Result<Self, StartError> {
-        if !(1..=256).contains(&config.workers) {
-            return Err(StartError::WorkerCount(config.workers));
-        }
+        config.check()?;
         let resolver = Resolver::start().map_err(|source| StartError::Worker { worker: 0, source })?;
         let config = Arc::new(config);
         let tables = Arc::new(ArcSwap::from_pointee(Table::empty()));
         let epoch = Instant::now();
+        let settings = config.access_log.as_ref();
+        let log = settings
+            .map(|settings| Writer::start(&settings.output))
+            .transpose()
+            .map_err(StartError::AccessLog)?;
         let workers = (0..config.workers)
-            .map(|number| Worker::start(number, Arc::clone(&config), Arc::clone(&tables), epoch))
+            .map(|number| {
+                let log = settings.zip(log.as_ref());
+                let log = log.and_then(|(settings, writer)| Log::new(settings, writer));
+                Worker::start(number, Arc::clone(&config), Arc::clone(&tables), epoch, log)
+            })
             .collect::<Result<_, _>>()?;
-        let compiler = Compiler::new(config.workers, resolver);
+        let health =
+            Health::start(config.health.clone(), Arc::clone(&tables), epoch).map_err(StartError::Health)?;
+        let compiler = Compiler::new(config.workers, resolver, epoch);
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 id,
                 tables,
                 workers,
+                log,
+                leaving: AtomicBool::new(false),
                 started_at_ms: unix_ms(),
+                epoch,
+                health,
                 control: tokio::sync::Mutex::new(Control {
                     compiler,
                     sockets: BTreeMap::new(),
@@ -151,6 +180,7 @@ impl Proxy {
                 Instant::now(),
             )
         };
+        outcome.refused.extend(control.compiler.take_refused());
         self.swap(&mut control, compiled, &mut outcome).await;
         outcome
     }
@@ -191,6 +221,7 @@ impl Proxy {
         }
         let table = Arc::new(table);
         inner.tables.store(Arc::clone(&table));
+        inner.health.follow();
         for address in gone {
             control.sockets.remove(&address);
             for worker in &inner.workers {
@@ -248,13 +279,17 @@ impl Proxy {
     /// Cumulative figures since the start.
     pub fn frame(&self) -> Frame {
         let table = self.inner.tables.load_full();
+        let now_ms = u64::try_from(self.inner.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         Frame {
             agent: self.inner.id.clone(),
             started_at_ms: self.inner.started_at_ms,
             at_ms: unix_ms(),
             generation: table.generation,
             digest: table.digest,
-            gateways: table.gateways().map(|gateway| gateway_frame(gateway)).collect(),
+            gateways: table
+                .gateways()
+                .map(|gateway| gateway_frame(gateway, now_ms))
+                .collect(),
         }
     }
 
@@ -264,6 +299,7 @@ impl Proxy {
         let process = Process {
             connections_open: worker::sum(workers, |figures| &figures.connections_open),
             connections_total: worker::sum(workers, |figures| &figures.connections_total),
+            retries_denied: worker::sum(workers, |figures| &figures.retries_denied),
             rejected: ErrorKind::ALL
                 .into_iter()
                 .enumerate()
@@ -279,7 +315,11 @@ impl Proxy {
                 .filter(|(_, count)| *count > 0)
                 .collect(),
         };
-        exposition(&self.frame(), &process)
+        let mut text = exposition(&self.frame(), &process);
+        if let Some(log) = &self.inner.log {
+            log.expose(&mut text);
+        }
+        text
     }
 
     /// `/metrics`, `/health` and `/frames`.
@@ -287,8 +327,27 @@ impl Proxy {
         crate::admin::router(self.clone())
     }
 
-    /// Stops accepting, ends idle connections step by step, lets the others finish until the deadline, cuts
-    /// what is left and ends the workers. Later calls do nothing.
+    /// Says in `/health` (503, `draining`) that the proxy is about to leave, and nothing else: whoever balances
+    /// over several proxies has time to look elsewhere before [`Proxy::shutdown`].
+    pub fn announce_leave(&self) {
+        self.inner.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is leaving.
+    pub fn is_leaving(&self) -> bool {
+        self.inner.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Opens the file of the access log anew, within a moment: its old one was moved away.
+    pub fn reopen_access_log(&self) {
+        if let Some(log) = &self.inner.log {
+            log.reopen();
+        }
+    }
+
+    /// Takes leave: stops accepting; answers say `Connection: close`; idle connections are ended at the configured rate,
+    /// or as fast as `deadline` demands; all others may finish until then, tunnels too. What is left is cut, and the
+    /// workers end. A request that has arrived is served. Later calls do nothing.
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
         {
             let mut ended = self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -296,6 +355,7 @@ impl Proxy {
                 return Drained::default();
             }
         }
+        self.announce_leave();
         let deadline = Instant::now() + deadline;
         let mut answers = Vec::new();
         for worker in &self.inner.workers {
@@ -306,7 +366,10 @@ impl Proxy {
         }
         let mut drained = Drained::default();
         for answer in answers {
-            drained.cut += answer.await.unwrap_or_default();
+            let left = answer.await.unwrap_or_default();
+            drained.idle += left.idle;
+            drained.cut += left.cut.all;
+            drained.cut_tunnels += left.cut.tunnels;
         }
         drained
     }
@@ -347,7 +410,7 @@ fn refusal(table: &Table, address: SocketAddr, virtual_hosts: bool, error: &std:
     }
 }
 
-fn gateway_frame(gateway: &Gateway) -> GatewayFrame {
+fn gateway_frame(gateway: &Gateway, now_ms: u64) -> GatewayFrame {
     GatewayFrame {
         name: gateway.name().clone(),
         requests: gateway.live.shards.sum(|shard| &shard.requests),
@@ -357,12 +420,12 @@ fn gateway_frame(gateway: &Gateway) -> GatewayFrame {
             .routes
             .iter()
             .zip(&gateway.routes)
-            .map(|(source, route)| route_frame(source, route))
+            .map(|(source, route)| route_frame(source, route, now_ms))
             .collect(),
     }
 }
 
-fn route_frame(source: &weir_model::Route, route: &crate::table::Route) -> RouteFrame {
+fn route_frame(source: &weir_model::Route, route: &crate::table::Route, now_ms: u64) -> RouteFrame {
     let shards = &route.live.shards;
     let mut outcomes = OutcomeCounts::default();
     let mut latency = LatencyCounts::default();
@@ -371,7 +434,10 @@ fn route_frame(source: &weir_model::Route, route: &crate::table::Route) -> Route
     }
     let instances = match &route.next {
         Next::Gateway(_) => Vec::new(),
-        Next::Endpoints(endpoints) => endpoints.all.iter().map(instance_frame).collect(),
+        Next::Endpoints(endpoints) => (0..)
+            .zip(&endpoints.all)
+            .map(|(index, endpoint)| instance_frame(endpoint, index >= endpoints.serving, now_ms))
+            .collect(),
     };
     RouteFrame {
         name: source.name.clone(),
@@ -388,7 +454,12 @@ fn route_frame(source: &weir_model::Route, route: &crate::table::Route) -> Route
     }
 }
 
-fn instance_frame(endpoint: &crate::table::Endpoint) -> InstanceFrame {
+fn instance_frame(endpoint: &crate::table::Endpoint, is_draining: bool, now_ms: u64) -> InstanceFrame {
+    let state = if is_draining {
+        EndpointState::Draining
+    } else {
+        endpoint.live.state(now_ms)
+    };
     let shards = &endpoint.live.shards;
     let mut outcomes = OutcomeCounts::default();
     let mut latency = LatencyCounts::default();
@@ -402,6 +473,8 @@ fn instance_frame(endpoint: &crate::table::Endpoint) -> InstanceFrame {
         in_flight: shards.sum(|shard| &shard.in_flight),
         outcomes,
         latency,
+        state,
+        last_check: endpoint.live.last_check(),
     }
 }
 

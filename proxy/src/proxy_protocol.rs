@@ -5,11 +5,12 @@
 //! header serves nothing without it: a client could otherwise claim any address by leaving it out.
 
 use std::{
-    io::Write as _,
+    io::{self, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use thiserror::Error;
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 /// Longest header that is read, in bytes: version 1 is at most 107, version 2 with many extensions stays below.
 pub(crate) const HEADER_BYTES_MAX: usize = 1024;
@@ -52,7 +53,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
     let common = bytes.len().min(V2_SIGNATURE.len());
     if bytes.get(..common) == V2_SIGNATURE.get(..common) && common > 0 {
         // The first bytes of both versions differ, so this is version 2 or nothing.
-        return if common == V2_SIGNATURE.len() { read_v2(bytes) } else { Ok(None) };
+        return if common == V2_SIGNATURE.len() {
+            read_v2(bytes)
+        } else {
+            Ok(None)
+        };
     }
     let prefix = b"PROXY ";
     let common = bytes.len().min(prefix.len());
@@ -62,9 +67,59 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
     read_v1(bytes)
 }
 
+/// Why no header could be received.
+#[derive(Debug, Error)]
+pub(crate) enum ReceiveError {
+    /// What came is none.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The connection ended or broke before it was complete.
+    #[error("the connection ended within the PROXY protocol header")]
+    Ended,
+    /// It could not be read from.
+    #[error("the connection could not be read from")]
+    Read(#[source] io::Error),
+}
+
+/// Receives the header that a connection begins with, and not a byte more. What it tells: (client, address that it
+/// connected to).
+pub(crate) async fn receive(
+    stream: &mut TcpStream,
+) -> Result<Option<(SocketAddr, SocketAddr)>, ReceiveError> {
+    let mut bytes = [0; HEADER_BYTES_MAX];
+    let mut taken = 0;
+    loop {
+        // Looking first leaves what comes behind the header to whoever reads next.
+        let rest = bytes
+            .get_mut(taken..)
+            .filter(|rest| !rest.is_empty())
+            .ok_or(HeaderError::TooLong)?;
+        let seen = stream.peek(rest).await.map_err(ReceiveError::Read)?;
+        if seen == 0 {
+            return Err(ReceiveError::Ended);
+        }
+        let header = read(bytes.get(..taken + seen).unwrap_or_default())?;
+        // A header that is not complete is all that there is so far.
+        let end = header.map_or(taken + seen, |header| header.length);
+        let of_header = bytes.get_mut(taken..end).unwrap_or_default();
+        stream.read_exact(of_header).await.map_err(ReceiveError::Read)?;
+        taken = end;
+        if let Some(header) = header {
+            return Ok(header.addresses);
+        }
+    }
+}
+
 fn read_v1(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
-    let Some(end) = memchr::memmem::find(bytes.get(..bytes.len().min(V1_BYTES_MAX)).unwrap_or_default(), b"\r\n") else {
-        return if bytes.len() < V1_BYTES_MAX { Ok(None) } else { Err(HeaderError::Malformed("the line does not end")) };
+    let Some(end) = memchr::memmem::find(
+        bytes.get(..bytes.len().min(V1_BYTES_MAX)).unwrap_or_default(),
+        b"\r\n",
+    ) else {
+        return if bytes.len() < V1_BYTES_MAX {
+            Ok(None)
+        } else {
+            Err(HeaderError::Malformed("the line does not end"))
+        };
     };
     let line = bytes.get(..end).unwrap_or_default();
     let line = std::str::from_utf8(line).map_err(|_| HeaderError::Malformed("it is not text"))?;
@@ -72,11 +127,15 @@ fn read_v1(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
     let mut words = line.split(' ').skip(1);
     let family = words.next().unwrap_or_default();
     if family == "UNKNOWN" {
-        return Ok(Some(Header { addresses: None, length }));
+        return Ok(Some(Header {
+            addresses: None,
+            length,
+        }));
     }
     let address = |text: Option<&str>| -> Result<IpAddr, HeaderError> {
-        let address: IpAddr =
-            text.and_then(|text| text.parse().ok()).ok_or(HeaderError::Malformed("an address is wrong"))?;
+        let address: IpAddr = text
+            .and_then(|text| text.parse().ok())
+            .ok_or(HeaderError::Malformed("an address is wrong"))?;
         match (family, address) {
             ("TCP4", IpAddr::V4(_)) | ("TCP6", IpAddr::V6(_)) => Ok(address),
             _ => Err(HeaderError::Malformed("the address is of another family")),
@@ -92,12 +151,18 @@ fn read_v1(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
     if words.next().is_some() {
         return Err(HeaderError::Malformed("there are too many words"));
     }
-    Ok(Some(Header { addresses: Some((SocketAddr::new(from, from_port), SocketAddr::new(to, to_port))), length }))
+    Ok(Some(Header {
+        addresses: Some((SocketAddr::new(from, from_port), SocketAddr::new(to, to_port))),
+        length,
+    }))
 }
 
 fn read_v2(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
-    let Some((fixed, rest)) = bytes.split_at_checked(16) else { return Ok(None) };
-    let (Some(version_command), Some(family), Some([high, low])) = (fixed.get(12), fixed.get(13), fixed.get(14..16))
+    let Some((fixed, rest)) = bytes.split_at_checked(16) else {
+        return Ok(None);
+    };
+    let (Some(version_command), Some(family), Some([high, low])) =
+        (fixed.get(12), fixed.get(13), fixed.get(14..16))
     else {
         return Ok(None);
     };
@@ -109,7 +174,9 @@ fn read_v2(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
     if length > HEADER_BYTES_MAX {
         return Err(HeaderError::TooLong);
     }
-    let Some(payload) = rest.get(..payload) else { return Ok(None) };
+    let Some(payload) = rest.get(..payload) else {
+        return Ok(None);
+    };
     let addresses = match version_command & 0x0f {
         0 => None,
         1 => match family {
@@ -127,14 +194,20 @@ fn v4(payload: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     let from: [u8; 4] = payload.get(0..4)?.try_into().ok()?;
     let to: [u8; 4] = payload.get(4..8)?.try_into().ok()?;
     let ports = ports(payload.get(8..12)?)?;
-    Some((SocketAddr::new(Ipv4Addr::from(from).into(), ports.0), SocketAddr::new(Ipv4Addr::from(to).into(), ports.1)))
+    Some((
+        SocketAddr::new(Ipv4Addr::from(from).into(), ports.0),
+        SocketAddr::new(Ipv4Addr::from(to).into(), ports.1),
+    ))
 }
 
 fn v6(payload: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     let from: [u8; 16] = payload.get(0..16)?.try_into().ok()?;
     let to: [u8; 16] = payload.get(16..32)?.try_into().ok()?;
     let ports = ports(payload.get(32..36)?)?;
-    Some((SocketAddr::new(Ipv6Addr::from(from).into(), ports.0), SocketAddr::new(Ipv6Addr::from(to).into(), ports.1)))
+    Some((
+        SocketAddr::new(Ipv6Addr::from(from).into(), ports.0),
+        SocketAddr::new(Ipv6Addr::from(to).into(), ports.1),
+    ))
 }
 
 fn ports(bytes: &[u8]) -> Option<(u16, u16)> {
@@ -154,9 +227,23 @@ pub(crate) fn write(version: Version, client: SocketAddr, to: SocketAddr, into: 
         Version::V1 => {
             let _ = if same_family {
                 let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
-                write!(into, "PROXY {family} {} {} {} {}\r\n", client.ip(), to.ip(), client.port(), to.port())
+                write!(
+                    into,
+                    "PROXY {family} {} {} {} {}\r\n",
+                    client.ip(),
+                    to.ip(),
+                    client.port(),
+                    to.port()
+                )
             } else {
-                write!(into, "PROXY TCP6 {} {} {} {}\r\n", as_v6(client), as_v6(to), client.port(), to.port())
+                write!(
+                    into,
+                    "PROXY TCP6 {} {} {} {}\r\n",
+                    as_v6(client),
+                    as_v6(to),
+                    client.port(),
+                    to.port()
+                )
             };
         }
         Version::V2 => {
@@ -200,17 +287,35 @@ mod tests {
             length: 47,
         };
         assert_eq!(read(bytes), Ok(Some(expected)));
-        assert_eq!(read(b"PROXY UNKNOWN ffff:f...f\r\n"), Ok(Some(Header { addresses: None, length: 26 })));
+        assert_eq!(
+            read(b"PROXY UNKNOWN ffff:f...f\r\n"),
+            Ok(Some(Header {
+                addresses: None,
+                length: 26
+            }))
+        );
     }
 
     #[test]
     fn what_is_no_header_is_refused() {
         assert_eq!(read(b"GET / HTTP/1.1\r\n"), Err(HeaderError::Missing));
         assert_eq!(read(b"PROXYTCP4"), Err(HeaderError::Missing));
-        assert!(matches!(read(b"PROXY TCP4 ::1 ::1 1 2\r\n"), Err(HeaderError::Malformed(_))));
-        assert!(matches!(read(b"PROXY TCP4 1.2.3.4 1.2.3.4 1 99999\r\n"), Err(HeaderError::Malformed(_))));
-        assert!(matches!(read(b"PROXY TCP4 1.2.3.4 1.2.3.4 1 +9\r\n"), Err(HeaderError::Malformed(_))));
-        assert!(matches!(read(&[b"PROXY ".as_slice(), &[b'a'; 200]].concat()), Err(HeaderError::Malformed(_))));
+        assert!(matches!(
+            read(b"PROXY TCP4 ::1 ::1 1 2\r\n"),
+            Err(HeaderError::Malformed(_))
+        ));
+        assert!(matches!(
+            read(b"PROXY TCP4 1.2.3.4 1.2.3.4 1 99999\r\n"),
+            Err(HeaderError::Malformed(_))
+        ));
+        assert!(matches!(
+            read(b"PROXY TCP4 1.2.3.4 1.2.3.4 1 +9\r\n"),
+            Err(HeaderError::Malformed(_))
+        ));
+        assert!(matches!(
+            read(&[b"PROXY ".as_slice(), &[b'a'; 200]].concat()),
+            Err(HeaderError::Malformed(_))
+        ));
         let mut long = super::V2_SIGNATURE.to_vec();
         long.extend_from_slice(&[0x21, 0x11, 0xff, 0xff]);
         assert_eq!(read(&long), Err(HeaderError::TooLong));

@@ -34,22 +34,43 @@ const ARROWS: &[(&str, &[&str])] = &[
             "weir-ui",
         ],
     ),
-    ("weir", &["weir-model", "weir-store", "weir-artifact", "weir-agent", "weir-proxy", "weir-control"]),
+    (
+        "weir",
+        &[
+            "weir-model",
+            "weir-store",
+            "weir-artifact",
+            "weir-agent",
+            "weir-proxy",
+            "weir-control",
+        ],
+    ),
 ];
 
 /// Crates that only exist for tests and measurements may use any other.
 const OUTERMOST: &[&str] = &["weir-tests", "weir-benches", "weir-loadtests"];
 
 /// What the process that parses hostile bytes must not link (ARCHITECTURE.md, "Invariants").
-const NOT_IN_THE_AGENT: &[&str] =
-    &["rusqlite", "bollard", "kube", "rquickjs", "weir-artifact", "weir-plan", "weir-driver", "weir-control"];
+const NOT_IN_THE_AGENT: &[&str] = &[
+    "rusqlite",
+    "bollard",
+    "kube",
+    "rquickjs",
+    "weir-artifact",
+    "weir-plan",
+    "weir-driver",
+    "weir-control",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 fn metadata() -> Metadata {
-    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).exec().unwrap()
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .exec()
+        .unwrap()
 }
 
 fn workspace(metadata: &Metadata) -> Vec<&Package> {
@@ -60,7 +81,10 @@ fn workspace(metadata: &Metadata) -> Vec<&Package> {
 fn arrows_point_down() {
     let metadata = metadata();
     let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
-    let ours: BTreeSet<String> = workspace(&metadata).iter().map(|package| package.name.to_string()).collect();
+    let ours: BTreeSet<String> = workspace(&metadata)
+        .iter()
+        .map(|package| package.name.to_string())
+        .collect();
     let mut wrong = Vec::new();
     for package in workspace(&metadata) {
         if OUTERMOST.contains(&package.name.as_str()) {
@@ -70,21 +94,35 @@ fn arrows_point_down() {
             wrong.push(format!("{} is not in the list of arrows", package.name));
             continue;
         };
-        for dependency in package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development) {
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|d| d.kind != DependencyKind::Development)
+        {
             if ours.contains(&dependency.name) && !allowed.contains(&dependency.name.as_str()) {
                 wrong.push(format!("{} -> {}", package.name, dependency.name));
             }
         }
     }
-    assert!(wrong.is_empty(), "arrows that ARCHITECTURE.md does not have: {wrong:#?}");
+    assert!(
+        wrong.is_empty(),
+        "arrows that ARCHITECTURE.md does not have: {wrong:#?}"
+    );
 }
 
 #[test]
 fn the_agent_links_no_driver_no_database_and_no_control() {
     let metadata = metadata();
     let resolve = metadata.resolve.as_ref().unwrap();
-    let name_of: BTreeMap<_, _> = metadata.packages.iter().map(|p| (&p.id, p.name.as_str())).collect();
-    let start = workspace(&metadata).into_iter().find(|p| p.name.as_str() == "weir-agent").unwrap();
+    let name_of: BTreeMap<_, _> = metadata
+        .packages
+        .iter()
+        .map(|p| (&p.id, p.name.as_str()))
+        .collect();
+    let start = workspace(&metadata)
+        .into_iter()
+        .find(|p| p.name.as_str() == "weir-agent")
+        .unwrap();
     let mut seen = BTreeSet::new();
     let mut queue = vec![&start.id];
     while let Some(id) = queue.pop() {
@@ -93,12 +131,20 @@ fn the_agent_links_no_driver_no_database_and_no_control() {
         }
         let node = resolve.nodes.iter().find(|node| node.id == *id).unwrap();
         for dependency in &node.deps {
-            if dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal) {
+            if dependency
+                .dep_kinds
+                .iter()
+                .any(|kind| kind.kind == DependencyKind::Normal)
+            {
                 queue.push(&dependency.pkg);
             }
         }
     }
-    let linked: Vec<_> = seen.iter().map(|id| name_of[id]).filter(|name| NOT_IN_THE_AGENT.contains(name)).collect();
+    let linked: Vec<_> = seen
+        .iter()
+        .map(|id| name_of[id])
+        .filter(|name| NOT_IN_THE_AGENT.contains(name))
+        .collect();
     assert!(linked.is_empty(), "weir-agent links {linked:?}");
 }
 
@@ -106,7 +152,11 @@ fn the_agent_links_no_driver_no_database_and_no_control() {
 fn every_crate_inherits_the_lints() {
     for package in workspace(&metadata()) {
         let manifest = fs::read_to_string(&package.manifest_path).unwrap();
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{} does not inherit the lints", package.name);
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{} does not inherit the lints",
+            package.name
+        );
     }
 }
 
@@ -132,21 +182,30 @@ const LICENCE_EXCEPTIONS: &[(&str, &str)] = &[("notify", "CC0-1.0")];
 
 /// Whether an SPDX expression of `AND`, `OR` and parentheses can be met with the allowed licences.
 fn acceptable(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
-    fn any(tokens: &mut std::iter::Peekable<std::vec::IntoIter<String>>, allowed: &dyn Fn(&str) -> bool) -> bool {
+    fn any(
+        tokens: &mut std::iter::Peekable<std::vec::IntoIter<String>>,
+        allowed: &dyn Fn(&str) -> bool,
+    ) -> bool {
         let mut met = all(tokens, allowed);
         while tokens.next_if(|token| token == "OR").is_some() {
             met |= all(tokens, allowed);
         }
         met
     }
-    fn all(tokens: &mut std::iter::Peekable<std::vec::IntoIter<String>>, allowed: &dyn Fn(&str) -> bool) -> bool {
+    fn all(
+        tokens: &mut std::iter::Peekable<std::vec::IntoIter<String>>,
+        allowed: &dyn Fn(&str) -> bool,
+    ) -> bool {
         let mut met = one(tokens, allowed);
         while tokens.next_if(|token| token == "AND").is_some() {
             met &= one(tokens, allowed);
         }
         met
     }
-    fn one(tokens: &mut std::iter::Peekable<std::vec::IntoIter<String>>, allowed: &dyn Fn(&str) -> bool) -> bool {
+    fn one(
+        tokens: &mut std::iter::Peekable<std::vec::IntoIter<String>>,
+        allowed: &dyn Fn(&str) -> bool,
+    ) -> bool {
         let Some(token) = tokens.next() else { return false };
         if token == "(" {
             let met = any(tokens, allowed);
@@ -159,7 +218,10 @@ fn acceptable(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
         }
         allowed(&licence)
     }
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let tokens: Vec<String> = spaced.split_whitespace().map(str::to_owned).collect();
     any(&mut tokens.into_iter().peekable(), allowed)
 }
@@ -168,7 +230,10 @@ fn acceptable(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
 fn licences_are_permissive() {
     let listed = fs::read_to_string(root().join("deny.toml")).unwrap();
     for licence in LICENCES {
-        assert!(listed.contains(&format!("\"{licence}\"")), "deny.toml does not list {licence}");
+        assert!(
+            listed.contains(&format!("\"{licence}\"")),
+            "deny.toml does not list {licence}"
+        );
     }
     let mut wrong = Vec::new();
     for package in &metadata().packages {
@@ -205,7 +270,10 @@ fn sources(extensions: &[&str]) -> Vec<PathBuf> {
                 if !matches!(name.as_str(), "target" | ".git" | "node_modules" | ".weir") {
                     folders.push(path);
                 }
-            } else if path.extension().is_some_and(|e| extensions.contains(&e.to_string_lossy().as_ref())) {
+            } else if path
+                .extension()
+                .is_some_and(|e| extensions.contains(&e.to_string_lossy().as_ref()))
+            {
                 found.push(path);
             }
         }
@@ -238,7 +306,10 @@ fn documents_link_to_files_that_exist() {
                 continue;
             }
             if !path.parent().unwrap().join(file).exists() {
-                wrong.push(format!("{}: {link}", path.strip_prefix(root()).unwrap().display()));
+                wrong.push(format!(
+                    "{}: {link}",
+                    path.strip_prefix(root()).unwrap().display()
+                ));
             }
         }
     }
@@ -252,7 +323,10 @@ fn no_file_holds_two_ideas() {
     for path in sources(&["rs", "js"]) {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         if lines > LINES_MAX {
-            wrong.push(format!("{}: {lines} lines", path.strip_prefix(root()).unwrap().display()));
+            wrong.push(format!(
+                "{}: {lines} lines",
+                path.strip_prefix(root()).unwrap().display()
+            ));
         }
     }
     assert!(wrong.is_empty(), "files over {LINES_MAX} lines: {wrong:#?}");

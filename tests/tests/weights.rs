@@ -2,7 +2,11 @@
 //!
 //! Prints how long it took until every worker served the new share; asserts that each change arrived everywhere
 //! and that no request failed, never how long it took.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it expects, a measurement what it saw")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test says what it expects, a measurement what it saw"
+)]
 
 use std::{
     net::SocketAddr,
@@ -46,7 +50,10 @@ async fn origin(letter: char) -> SocketAddr {
 
 /// One request on a kept connection: the letter that answered.
 async fn ask(stream: &mut TcpStream) -> char {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = Vec::new();
     let mut buffer = [0; 1024];
     loop {
@@ -56,14 +63,22 @@ async fn ask(stream: &mut TcpStream) -> char {
         if let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n")
             && answer.len() > head + 4
         {
-            assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+            assert!(
+                answer.starts_with(b"HTTP/1.1 200"),
+                "{}",
+                String::from_utf8_lossy(&answer)
+            );
             return char::from(answer[head + 4]);
         }
     }
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +102,10 @@ async fn a_weight_reaches_every_worker() {
             "name: shop\nport: {port}\nroutes:\n  '[{a}]': {{weight: {percent_a}%}}\n  '[{b}]': {{weight: {}%}}\n",
             100 - percent_a
         );
-        let request = client.put(&api).header("content-type", "application/x-yaml").body(body);
+        let request = client
+            .put(&api)
+            .header("content-type", "application/x-yaml")
+            .body(body);
         let answer = request.send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     };
@@ -117,7 +135,10 @@ async fn a_weight_reaches_every_worker() {
         let deadline = began + PATIENCE;
         for stream in &mut connections {
             while ask(stream).await != expected {
-                assert!(Instant::now() < deadline, "change {change} did not reach every worker");
+                assert!(
+                    Instant::now() < deadline,
+                    "change {change} did not reach every worker"
+                );
             }
         }
         took.push(began.elapsed());
@@ -133,11 +154,18 @@ async fn a_weight_reaches_every_worker() {
     );
 
     let frame = agent.proxy().frame();
-    let shop = frame.gateways.iter().find(|gateway| gateway.name.as_str() == "shop").unwrap();
+    let shop = frame
+        .gateways
+        .iter()
+        .find(|gateway| gateway.name.as_str() == "shop")
+        .unwrap();
     assert_eq!(shop.unrouted, 0);
     for route in &shop.routes {
         assert!(route.outcomes.errors.is_empty(), "{:?}", route.outcomes.errors);
-        assert_eq!(route.outcomes.classes[1], route.requests, "every request was answered with 200");
+        assert_eq!(
+            route.outcomes.classes[1], route.requests,
+            "every request was answered with 200"
+        );
     }
     drop(connections);
     agent.shutdown(Duration::from_secs(2)).await;

@@ -8,7 +8,6 @@ use crate::{
     client,
     failure::{Failure, Located, Source},
     kind::{self, Kind},
-    tree,
 };
 
 /// Delete one artifact, or everything that a file names.

@@ -133,7 +133,7 @@ export function events(all) {
   const rows = all.map((event) => element("tr", {}, cells(
     new Date(event.timestamp).toLocaleTimeString(),
     event.type,
-    event.tags.filter((tag) => tag.includes(":") || event.tags.length === 1).join(", "),
+    event.tags.filter((tag) => !event.tags.some((other) => other.startsWith(`${tag}:`))).join(", "),
     typeof event.value === "string" ? event.value.slice(0, 200) : event.value === undefined || event.value === null ? "" : JSON.stringify(event.value).slice(0, 200),
   )));
   return table(["Time", "Type", "Tags", "Value"], rows, "Nothing has happened yet.");

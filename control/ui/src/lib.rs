@@ -62,10 +62,18 @@ async fn serve(request: Request) -> Response {
     let asset = ASSETS.iter().find(|asset| asset.path == path);
     // A path of a page, not of a file: the page's own router decides.
     let asset = asset.or_else(|| if path.contains('.') { None } else { ASSETS.first() });
-    let Some(asset) = asset else { return (StatusCode::NOT_FOUND, "There is no such page.\n").into_response() };
+    let Some(asset) = asset else {
+        return (StatusCode::NOT_FOUND, "There is no such page.\n").into_response();
+    };
     let content = asset.content();
-    let tag = format!("\"{}\"", hex::encode(Sha256::digest(&content).get(..12).unwrap_or_default()));
-    let unchanged = request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let tag = format!(
+        "\"{}\"",
+        hex::encode(Sha256::digest(&content).get(..12).unwrap_or_default())
+    );
+    let unchanged = request
+        .headers()
+        .get(IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -83,7 +91,9 @@ async fn serve(request: Request) -> Response {
 impl Asset {
     fn content(&self) -> Vec<u8> {
         if cfg!(debug_assertions) {
-            let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(self.path);
+            let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("assets")
+                .join(self.path);
             if let Ok(content) = std::fs::read(source) {
                 return content;
             }
@@ -102,7 +112,11 @@ mod tests {
             request = request.header("if-none-match", known);
         }
         let response = super::serve(request.body(Body::empty()).expect("request")).await;
-        let tag = response.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let tag = response
+            .headers()
+            .get("etag")
+            .and_then(|tag| tag.to_str().ok())
+            .map(str::to_owned);
         (response.status(), tag)
     }
 
@@ -110,7 +124,10 @@ mod tests {
     async fn pages_get_the_index_and_missing_files_do_not() {
         let (index, tag) = status("/", None).await;
         assert_eq!(index, StatusCode::OK);
-        assert_eq!(status("/gateways/shop/9050", None).await, (StatusCode::OK, tag.clone()));
+        assert_eq!(
+            status("/gateways/shop/9050", None).await,
+            (StatusCode::OK, tag.clone())
+        );
         assert_eq!(status("/app.js", None).await.0, StatusCode::OK);
         assert_eq!(status("/missing.js", None).await.0, StatusCode::NOT_FOUND);
         assert_eq!(status("/", tag.as_deref()).await.0, StatusCode::NOT_MODIFIED);
@@ -121,8 +138,16 @@ mod tests {
         for asset in super::ASSETS {
             let text = String::from_utf8_lossy(asset.embedded);
             for line in text.lines().filter(|line| line.starts_with("import ")) {
-                let file = line.split('"').nth(1).expect("a quoted path").trim_start_matches("./");
-                assert!(super::ASSETS.iter().any(|asset| asset.path == file), "{} imports {file}", asset.path);
+                let file = line
+                    .split('"')
+                    .nth(1)
+                    .expect("a quoted path")
+                    .trim_start_matches("./");
+                assert!(
+                    super::ASSETS.iter().any(|asset| asset.path == file),
+                    "{} imports {file}",
+                    asset.path
+                );
             }
         }
     }

@@ -30,7 +30,8 @@ pub use options::{
     RouteOptions, RouteTimeouts, Tls, TlsVersion, UpstreamProtocol, UpstreamTls,
 };
 pub use report::{
-    Acknowledgement, Frame, GatewayFrame, InstanceFrame, LatencyCounts, OutcomeCounts, Refusal, RouteFrame,
+    Acknowledgement, EndpointState, Frame, GatewayFrame, InstanceFrame, LatencyCounts, OutcomeCounts,
+    Refusal, RouteFrame,
 };
 pub use snapshot::{Snapshot, SnapshotProblem, SnapshotProblemKind};
 pub use weight::{ConditionStrength, PartsPerTenThousandError, Weight};

@@ -180,8 +180,8 @@ pub struct RouteOptions {
 pub struct HealthCheck {
     /// How.
     pub protocol: HealthProtocol,
-    /// What is asked for (HTTP). Default `/`.
-    #[serde(default = "root", skip_serializing_if = "is_root")]
+    /// What is asked for (HTTP): a path, perhaps with a query, at most [`HealthCheck::PATH_BYTES_MAX`]. Default `/`.
+    #[serde(default = "root", skip_serializing_if = "is_root", deserialize_with = "path")]
     pub path: String,
     /// Between two checks. Default 2 s.
     #[serde(default = "interval_default")]
@@ -198,6 +198,9 @@ pub struct HealthCheck {
 }
 
 impl HealthCheck {
+    /// Longest path in bytes.
+    pub const PATH_BYTES_MAX: usize = 2_048;
+
     /// Vamp's: a connection every 2 s, ill after 3 failures, well after 2 successes (spec of the gateway agent, §3.8).
     pub fn tcp() -> Self {
         Self {
@@ -208,6 +211,21 @@ impl HealthCheck {
             rise: rise_default(),
             fall: fall_default(),
         }
+    }
+}
+
+/// What can stand in a request line.
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let path = String::deserialize(deserializer)?;
+    if path.starts_with('/')
+        && path.len() <= HealthCheck::PATH_BYTES_MAX
+        && path.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        Ok(path)
+    } else {
+        Err(serde::de::Error::custom(
+            "a path to ask for begins with / and has neither spaces nor other signs than those of ASCII",
+        ))
     }
 }
 
@@ -356,6 +374,24 @@ mod tests {
         let again: HealthCheck =
             serde_json::from_slice(&serde_json::to_vec(&check).expect("plain data")).expect("reads back");
         assert_eq!(again, check);
+    }
+
+    #[test]
+    fn a_path_to_ask_for_is_no_more_than_a_path() {
+        let read = |path: &str| {
+            serde_json::from_value::<HealthCheck>(serde_json::json!({"protocol": "http", "path": path}))
+        };
+        assert!(read("/health?full=1").is_ok());
+        for path in [
+            "",
+            "health",
+            "/a b",
+            "/a\r\nX: y",
+            "/\u{e4}",
+            &format!("/{}", "a".repeat(2_048)),
+        ] {
+            assert!(read(path).is_err(), "{path:?}");
+        }
     }
 
     #[test]

@@ -111,6 +111,29 @@ pub struct InstanceFrame {
     pub outcomes: OutcomeCounts,
     /// From the first byte of the request to the last of the answer.
     pub latency: LatencyCounts,
+    /// Whether the agent sends it requests.
+    #[serde(default)]
+    pub state: EndpointState,
+    /// What the agent's last check of it saw, for people; `None`: it was not checked yet, or is not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_check: Option<String>,
+}
+
+/// What an agent thinks of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointState {
+    /// Its checks succeed.
+    Up,
+    /// Its checks fail: it takes nothing.
+    Down,
+    /// Requests could not connect to it lately: it is passed over for a while.
+    Ejected,
+    /// It takes nothing new because the snapshot says so.
+    Draining,
+    /// It was not checked yet, or is not checked; it takes requests.
+    #[default]
+    Unknown,
 }
 
 /// Ended requests by outcome.

@@ -1,20 +1,47 @@
 //! Answers of our own.
 
-use std::io::Write as _;
+use std::{collections::BTreeMap, io::Write as _};
+
+use bytes::Bytes;
 
 use super::head::Version;
-use crate::error::ErrorKind;
+use crate::{config::ErrorPage, error::ErrorKind};
+
+/// Answers of the owner's own, by status.
+pub(crate) type Pages = BTreeMap<u16, ErrorPage>;
+
+/// Type of the short texts that stand where there is no page.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Type and body of the answer to a request that ends here.
+pub(crate) fn body(pages: &Pages, kind: ErrorKind) -> (&str, Bytes) {
+    let status = kind.status();
+    match pages.get(&status) {
+        Some(page) => (&page.content_type, page.body.clone()),
+        None => (
+            TEXT,
+            format!("{status} {}: {}\n", reason(status), kind.label()).into(),
+        ),
+    }
+}
 
 /// Writes the answer to a request that ends here. `head_only`: it answers HEAD.
-pub(crate) fn write(out: &mut Vec<u8>, kind: ErrorKind, version: Version, keep_alive: bool, head_only: bool) {
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    pages: &Pages,
+    kind: ErrorKind,
+    version: Version,
+    keep_alive: bool,
+    head_only: bool,
+) {
     let status = kind.status();
-    let reason = reason(status);
-    let label = kind.label();
-    let length = "000 : \n".len() + reason.len() + label.len();
+    let (content_type, body) = body(pages, kind);
     write!(
         out,
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n\
-         Content-Length: {length}\r\n",
+        "HTTP/1.1 {status} {}\r\nContent-Type: {content_type}\r\nCache-Control: no-store\r\n\
+         Content-Length: {}\r\n",
+        reason(status),
+        body.len(),
     )
     .expect("a vector takes all");
     if kind == ErrorKind::MethodUnsupported {
@@ -27,7 +54,7 @@ pub(crate) fn write(out: &mut Vec<u8>, kind: ErrorKind, version: Version, keep_a
     }
     out.extend_from_slice(b"\r\n");
     if !head_only {
-        writeln!(out, "{status} {reason}: {label}").expect("a vector takes all");
+        out.extend_from_slice(&body);
     }
 }
 
@@ -52,14 +79,14 @@ const fn reason(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Version, write};
-    use crate::error::ErrorKind;
+    use super::{Pages, Version, write};
+    use crate::{config::ErrorPage, error::ErrorKind};
 
     #[test]
     fn every_kind_has_an_answer_whose_length_is_as_stated() {
         for kind in ErrorKind::ALL {
             let mut out = Vec::new();
-            write(&mut out, kind, Version::Http11, false, false);
+            write(&mut out, &Pages::new(), kind, Version::Http11, false, false);
             let text = String::from_utf8(out).expect("text");
             let (head, body) = text.split_once("\r\n\r\n").expect("a head");
             assert!(
@@ -82,13 +109,60 @@ mod tests {
     #[test]
     fn an_answer_to_head_has_no_body_but_the_same_length() {
         let (mut full, mut head) = (Vec::new(), Vec::new());
-        write(&mut full, ErrorKind::NoRoute, Version::Http10, true, false);
-        write(&mut head, ErrorKind::NoRoute, Version::Http10, true, true);
+        write(
+            &mut full,
+            &Pages::new(),
+            ErrorKind::NoRoute,
+            Version::Http10,
+            true,
+            false,
+        );
+        write(
+            &mut head,
+            &Pages::new(),
+            ErrorKind::NoRoute,
+            Version::Http10,
+            true,
+            true,
+        );
         assert!(full.starts_with(&head));
         assert!(head.ends_with(b"\r\nConnection: keep-alive\r\n\r\n"));
         assert_eq!(
             full.len() - head.len(),
             "503 Service Unavailable: no_route\n".len()
         );
+    }
+
+    #[test]
+    fn a_page_of_the_owners_own_stands_for_the_text() {
+        let page = ErrorPage {
+            content_type: "text/html".to_owned(),
+            body: "<h1>soon</h1>".into(),
+        };
+        let pages = Pages::from([(503, page)]);
+        let mut out = Vec::new();
+        write(
+            &mut out,
+            &pages,
+            ErrorKind::NoInstance,
+            Version::Http11,
+            true,
+            false,
+        );
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nCache-Control: no-store\r\n\
+             Content-Length: 13\r\n\r\n<h1>soon</h1>"
+        );
+        let mut out = Vec::new();
+        write(
+            &mut out,
+            &pages,
+            ErrorKind::ResponseTimeout,
+            Version::Http11,
+            true,
+            false,
+        );
+        assert!(out.ends_with(b"504 Gateway Timeout: response_timeout\n"));
     }
 }

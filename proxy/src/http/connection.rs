@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -23,10 +24,13 @@ use super::{
     transfer::{Place, Plan, Transfer},
 };
 use crate::{
+    access_log,
     buffer::Buffer,
-    choose::{Entry, choose},
+    choose::{Entry, Unrouted, choose},
     condition::RequestView,
     error::ErrorKind,
+    exchange::Outcome,
+    h2::{self, Preface},
     worker::{Accepted, Connection, Context, Elapsed},
 };
 
@@ -35,23 +39,56 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The client's side, clear or encrypted.
-pub(super) trait Downstream: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait Downstream: AsyncRead + AsyncWrite + Unpin + Sized {
+    /// The end of the connection is something that is sent.
+    const SAYS_END: bool = false;
+    /// The client may begin with the preface of HTTP/2 (RFC 9113 §3.3).
+    const MAY_BE_HTTP2: bool = false;
+    /// Version that the client speaks, if it is not the one that its heads say.
+    const VERSION: Option<&'static str> = None;
+
     /// The connection shall end with a reset: what was sent is not complete, and nothing else says so.
     fn reset_on_close(&self);
+
+    /// Nobody on the way can read it.
+    fn is_secure(&self) -> bool {
+        false
+    }
+
+    /// Serves a client that began with the preface of HTTP/2. `received` was read already.
+    fn speak_http2(
+        _: Rc<Context>,
+        _: Accepted<Self>,
+        _: Connection,
+        _received: Vec<u8>,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 impl Downstream for TcpStream {
+    const MAY_BE_HTTP2: bool = true;
+
     fn reset_on_close(&self) {
         // If it cannot be set the client sees an ordinary end.
         let _ = self.set_zero_linger();
+    }
+
+    fn speak_http2(
+        context: Rc<Context>,
+        accepted: Accepted<Self>,
+        connection: Connection,
+        received: Vec<u8>,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(h2::serve_after(context, accepted, connection, received))
     }
 }
 
 /// Serves a client until either side has enough. Not an `async fn`: that would keep its arguments twice, and
 /// the size of this future is what an idle connection costs.
-pub(crate) fn serve(
+pub(crate) fn serve<S: Downstream>(
     context: Rc<Context>,
-    accepted: Accepted,
+    accepted: Accepted<S>,
     connection: Connection,
 ) -> impl Future<Output = ()> {
     let Accepted {
@@ -61,11 +98,13 @@ pub(crate) fn serve(
         entry,
     } = accepted;
     let mut session = Session {
+        log: access_log::Client::new(&context, peer),
         context,
         stream,
         peer,
         local,
         entry,
+        may_be_http2: S::MAY_BE_HTTP2,
         input: Buffer::NONE,
         out: Buffer::NONE,
     };
@@ -78,7 +117,12 @@ pub(crate) fn serve(
                     session.linger(&connection).await;
                     break;
                 }
+                After::Http2 => return session.speak_http2(connection).await,
             }
+        }
+        if S::SAYS_END {
+            // What the client does not take at once is not waited for.
+            let _ = poll_fn(|task| Pin::new(&mut session.stream).poll_shutdown(task)).now_or_never();
         }
         session.context.buffers.take_back(&mut session.input);
     }
@@ -93,15 +137,20 @@ pub(super) enum After {
     Close,
     /// An answer was sent while the client may still be sending.
     Linger,
+    /// It began with the preface of HTTP/2.
+    Http2,
 }
 
 /// A client connection.
 pub(super) struct Session<S> {
     pub(super) context: Rc<Context>,
     pub(super) stream: S,
-    peer: SocketAddr,
-    local: SocketAddr,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
     entry: Entry,
+    /// Nothing came yet that is not how HTTP/2 begins.
+    may_be_http2: bool,
+    log: access_log::Client,
     /// Received and not yet used.
     pub(super) input: Buffer,
     /// To be sent: first the request's head to the instance, then that of the answer to the client.
@@ -124,12 +173,18 @@ enum Reading {
     Routed(Place),
     /// An answer of ours is in `out`.
     Refused(After),
+    /// The preface of HTTP/2 came.
+    Http2,
 }
 
 impl<S: Downstream> Session<S> {
     async fn one_request(&mut self, connection: &Connection) -> After {
-        if self.input.is_empty() && !self.wait_for_more(connection).await {
-            return After::Close;
+        self.log.waits();
+        if self.input.is_empty() {
+            if !self.wait_for_more(connection).await {
+                return After::Close;
+            }
+            self.log.begins();
         }
         let limit = self.context.config.timeouts.head;
         let after = match connection.within(limit, self.read_head()).await {
@@ -143,9 +198,12 @@ impl<S: Downstream> Session<S> {
             }
             Ok(Reading::Refused(after)) => self.send(connection, after).await,
             Ok(Reading::Gone) => After::Close,
+            Ok(Reading::Http2) => After::Http2,
             Err(Elapsed) => {
                 self.context.rejected(ErrorKind::RequestTimeout);
+                let entry = self.log.note_unread(&self.context);
                 let after = self.refuse(ErrorKind::RequestTimeout, UNKNOWN, After::Linger);
+                self.log_refused(entry, &ErrorKind::RequestTimeout.into(), 0);
                 self.send(connection, after).await
             }
         };
@@ -162,35 +220,54 @@ impl<S: Downstream> Session<S> {
             ..
         } = self;
         context.buffers.take_back(input);
-        if context.draining() {
-            return false;
-        }
         connection.set_idle(true);
         let first_bytes = poll_fn(|task| {
             context.buffers.lend(input);
             let filled = input.poll_fill(task, stream);
             if filled.is_pending() {
                 context.buffers.take_back(input);
+                if connection.shall_end() {
+                    return Poll::Ready(Ok(0));
+                }
             }
             filled
         });
         let waited = connection
             .within(context.config.timeouts.keep_alive, first_bytes)
             .await;
+        let mut came = matches!(waited, Ok(Ok(1..)));
+        if !came && connection.shall_end() {
+            // A request that has arrived is served: the runtime learns of it when it has looked at its sockets.
+            tokio::task::yield_now().await;
+            context.buffers.lend(input);
+            came = poll_fn(|task| {
+                let filled = input.poll_fill(task, stream);
+                Poll::Ready(matches!(filled, Poll::Ready(Ok(1..))))
+            })
+            .await;
+        }
         connection.set_idle(false);
-        matches!(waited, Ok(Ok(1..)))
+        came
     }
 
     /// Reads until there is a whole head, or a reason to refuse it.
     async fn read_head(&mut self) -> Reading {
         let mut patience = Patience::default();
         loop {
+            if self.may_be_http2 {
+                match h2::preface(self.input.data()) {
+                    Preface::Whole => return Reading::Http2,
+                    Preface::Begun => {}
+                    Preface::Other => self.may_be_http2 = false,
+                }
+            }
             // RFC 9112 §2.2: empty lines before a request are skipped.
             while self.input.data().starts_with(b"\r\n") {
                 self.input.consume(2);
                 patience = Patience::default();
             }
             if !self.input.is_empty()
+                && !self.may_be_http2
                 && patience.is_time(self.input.data())
                 && let Some(reading) = self.read_request()
             {
@@ -226,7 +303,10 @@ impl<S: Downstream> Session<S> {
             Ok(None) => return None,
             Err(kind) => {
                 self.context.rejected(kind);
-                return Some(Reading::Refused(self.refuse(kind, UNKNOWN, After::Linger)));
+                let entry = self.log.note_unread(&self.context);
+                let after = self.refuse(kind, UNKNOWN, After::Linger);
+                self.log_refused(entry, &kind.into(), 0);
+                return Some(Reading::Refused(after));
             }
         };
         let head_bytes = request.length();
@@ -239,35 +319,50 @@ impl<S: Downstream> Session<S> {
                 upgrade: request.upgrade().is_some(),
             },
         };
+        let mut view = View {
+            request: &request,
+            source: self.peer.ip(),
+            port: self.local.port(),
+        };
+        if !self.context.config.trusted_proxies.is_empty() {
+            view.source = forward::client(&view, view.source, &self.context.config.trusted_proxies);
+            let port = if view.source == self.peer.ip() {
+                self.peer.port()
+            } else {
+                0
+            };
+            self.log.set_peer(SocketAddr::new(view.source, port));
+        }
+        let entry = self
+            .log
+            .note(&self.context, &view, S::VERSION.unwrap_or(client.version.text()));
         if let (Framing::Length(length), Some(max)) = (framing, limits.body_bytes_max)
             && length > max
         {
             self.context.rejected(ErrorKind::BodyTooLarge);
             let after = self.refuse(ErrorKind::BodyTooLarge, client, After::Linger);
+            self.log_refused(entry, &ErrorKind::BodyTooLarge.into(), head_bytes);
             return Some(Reading::Refused(after));
         }
-        let view = View {
-            request: &request,
-            source: self.peer.ip(),
-            port: self.local.port(),
-        };
         let choice = match choose(&self.context, &self.entry, &view) {
             Ok(choice) => choice,
-            Err(kind) => {
+            Err(unrouted) => {
+                let kind = unrouted.kind;
                 if kind == ErrorKind::NoGateway {
                     self.context.rejected(kind);
                 }
                 self.input.consume(head_bytes);
                 let goes_on = client.keep_alive && matches!(framing, Framing::None | Framing::Length(0));
                 let after = if goes_on { After::Continue } else { After::Linger };
-                return Some(Reading::Refused(self.refuse(kind, client, after)));
+                let after = self.refuse(kind, client, after);
+                self.log_refused(entry, &unrouted, head_bytes);
+                return Some(Reading::Refused(after));
             }
         };
         self.context.buffers.lend(&mut self.out);
         let origin = Origin {
-            client: self.peer.ip(),
-            local: self.local,
             virtual_host: choice.via_virtual_host(),
+            ..Origin::of(&self.context, self.peer.ip(), self.local, self.stream.is_secure())
         };
         let is_own = |name: &[u8]| choice.is_own_cookie(name);
         let strips = choice.strips_cookies().then_some(&is_own as IsOwnCookie<'_>);
@@ -280,7 +375,25 @@ impl<S: Downstream> Session<S> {
             head_bytes,
         };
         self.input.consume(head_bytes);
-        Some(Reading::Routed(Transfer::begin(&self.context, choice, plan)))
+        Some(Reading::Routed(Transfer::begin(
+            &self.context,
+            choice,
+            plan,
+            entry,
+        )))
+    }
+
+    /// Notes in the access log a request that gets the answer of ours that is in `out`.
+    fn log_refused(&self, entry: Option<Box<access_log::Entry>>, unrouted: &Unrouted, head_bytes: usize) {
+        if entry.is_some() {
+            let outcome = Outcome {
+                status: unrouted.kind.status(),
+                error: Some(unrouted.kind),
+                bytes_in: head_bytes as u64,
+                bytes_out: self.out.len() as u64,
+            };
+            access_log::refused(&self.context, entry, &self.entry, unrouted, outcome);
+        }
     }
 
     /// Puts an answer of ours into `out`. Returns what becomes of the connection after it.
@@ -294,6 +407,7 @@ impl<S: Downstream> Session<S> {
         let keep_alive = after == After::Continue;
         answers::write(
             self.out.bytes_mut(),
+            &self.context.config.error_pages,
             kind,
             client.version,
             keep_alive,
@@ -315,6 +429,19 @@ impl<S: Downstream> Session<S> {
             Ok(Ok(())) => after,
             Ok(Err(_)) | Err(Elapsed) => After::Close,
         }
+    }
+
+    /// Goes on with HTTP/2. Not an `async fn`: that would keep a second session in every connection's future.
+    fn speak_http2(mut self, connection: Connection) -> Pin<Box<dyn Future<Output = ()>>> {
+        let received = self.input.data().to_vec();
+        self.context.buffers.take_back(&mut self.input);
+        let accepted = Accepted {
+            stream: self.stream,
+            peer: self.peer,
+            local: self.local,
+            entry: self.entry,
+        };
+        S::speak_http2(self.context, accepted, connection, received)
     }
 
     /// Takes leave of a client that may still be sending.
@@ -342,6 +469,7 @@ impl<S: Downstream> Session<S> {
                 }
             }
         });
+        connection.set_over();
         // Whether all came or the time is over: it was the last thing on this connection.
         let _ = connection.within(LINGER, drained).await;
     }
@@ -394,7 +522,8 @@ fn poll_write_all<S: AsyncWrite + Unpin>(
             Poll::Pending => return Poll::Pending,
         }
     }
-    Poll::Ready(Ok(()))
+    // One that encrypts may hold some back.
+    Pin::new(to).poll_flush(task)
 }
 
 /// What routing sees of a request.

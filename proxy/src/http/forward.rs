@@ -17,16 +17,50 @@ use super::{
     framing::Framing,
     head::{Lines, Request, Response, Version},
 };
+use crate::{config::Announce, worker::Context};
+
+mod client;
+
+pub(crate) use client::{Trust, client};
 
 /// What is known of a request besides its head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
-    /// The client as the socket says.
+    /// The client as the socket, or the PROXY protocol, says.
     pub(crate) client: IpAddr,
     /// Where the client connected to.
     pub(crate) local: SocketAddr,
     /// The request came by the listener for virtual hosts.
     pub(crate) virtual_host: bool,
+    /// The client's side is encrypted.
+    pub(crate) secure: bool,
+    /// What the request says of the way it came is not to be believed.
+    pub(crate) distrusted: bool,
+    /// Lines that are added besides.
+    pub(crate) announce: Announce,
+    /// By what a trace begins; used only if one is to begin.
+    pub(crate) random: [u64; 3],
+}
+
+impl Origin {
+    /// A request that came from `client` (the last hop) to `local`, by the proxy's settings.
+    pub(crate) fn of(context: &Context, client: IpAddr, local: SocketAddr, secure: bool) -> Self {
+        let config = &context.config;
+        let random = if config.announce.begin_trace {
+            std::array::from_fn(|_| context.random())
+        } else {
+            [0; 3]
+        };
+        Self {
+            client,
+            local,
+            virtual_host: false,
+            secure,
+            distrusted: Trust::of(&config.trusted_proxies, client) == Trust::Distrusted,
+            announce: config.announce,
+            random,
+        }
+    }
 }
 
 /// Tells by its name whether a cookie is one of ours.
@@ -51,6 +85,9 @@ pub(crate) fn request(
         (None, None) => text_line(out, "Host: ", origin.local),
     }
     let mut without = request.own_lines();
+    if origin.distrusted {
+        without = without.with(request.forwarded_lines());
+    }
     if origin.virtual_host {
         without = without.with(request.forwarded_port_lines());
     }
@@ -84,13 +121,72 @@ pub(crate) fn request(
     out.extend_from_slice(b"X-Forwarded-For: ");
     address(out, origin.client);
     out.extend_from_slice(b"\r\n");
-    if !request.has_forwarded_proto() {
-        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+    let scheme = if origin.secure { "https" } else { "http" };
+    if origin.distrusted || !request.has_forwarded_proto() {
+        out.extend_from_slice(b"X-Forwarded-Proto: ");
+        out.extend_from_slice(scheme.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
     if origin.virtual_host {
         text_line(out, "X-Forwarded-Port: ", origin.local.port());
     }
+    if origin.announce != Announce::default() {
+        announce(out, request, &origin, scheme);
+    }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the lines that are wanted besides the usual ones.
+fn announce(out: &mut Vec<u8>, request: &Request<'_, '_>, origin: &Origin, scheme: &str) {
+    let wanted = origin.announce;
+    if wanted.host_and_port {
+        let is_said = !origin.distrusted && !request.forwarded_port_lines().is_empty();
+        if !origin.virtual_host && !is_said {
+            text_line(out, "X-Forwarded-Port: ", origin.local.port());
+        }
+        if let Some(host) = request.host()
+            && (origin.distrusted || !request.has_forwarded_host())
+        {
+            line(out, b"X-Forwarded-Host: ", host);
+        }
+    }
+    if wanted.forwarded {
+        // RFC 7239 §6: IPv6 in brackets, and quoted for the colons.
+        let (open, close) = match origin.client.to_canonical() {
+            IpAddr::V4(_) => ("", ""),
+            IpAddr::V6(_) => ("\"[", "]\""),
+        };
+        out.extend_from_slice(b"Forwarded: for=");
+        out.extend_from_slice(open.as_bytes());
+        address(out, origin.client);
+        out.extend_from_slice(close.as_bytes());
+        if let Some(host) = request.host() {
+            out.extend_from_slice(b";host=\"");
+            for byte in host {
+                if matches!(byte, b'"' | b'\\') {
+                    out.push(b'\\');
+                }
+                out.push(*byte);
+            }
+            out.push(b'"');
+        }
+        text_line(out, ";proto=", scheme);
+    }
+    if wanted.via {
+        out.extend_from_slice(match request.version() {
+            Version::Http10 => b"Via: 1.0 weir\r\n",
+            Version::Http11 => b"Via: 1.1 weir\r\n",
+        });
+    }
+    if wanted.begin_trace && !request.has_traceparent() {
+        let [high, low, parent] = origin.random;
+        // Neither id may be zero. The flag says that it is to be recorded: who is asked to begin traces wants them.
+        text_line(
+            out,
+            "traceparent: ",
+            format_args!("00-{high:016x}{:016x}-{:016x}-01", low | 1, parent | 1),
+        );
+    }
 }
 
 /// Writes the cookies that are not ours, line by line.

@@ -4,15 +4,17 @@
 //! answers or to nobody. Every request that was routed is accounted once. A connection that waits for its next
 //! request holds no buffer. Nothing is allocated for a small request once the worker is warm.
 //!
-//! **Absent.** No routing (see `choose`), no accounting rules (see `exchange`), no TLS, no HTTP/2.
+//! **Absent.** No routing (see `choose`), no accounting rules (see `exchange`), no TLS (see `tls`), no HTTP/2 (see `h2`).
 
 mod answers;
 mod connection;
 mod forward;
 pub(crate) mod framing;
-mod head;
+pub(crate) mod head;
+#[cfg(feature = "internals")]
+pub(crate) mod internals;
 pub(crate) mod pipe;
 mod transfer;
 mod upload;
 
-pub(crate) use connection::serve;
+pub(crate) use connection::{Downstream, serve};

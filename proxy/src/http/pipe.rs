@@ -156,10 +156,16 @@ impl Pipe {
                 self.written(buffer, count);
                 continue;
             }
-            self.waits_for = Side::Source;
-            if self.decoder.is_done() {
-                return Poll::Ready(Ok(()));
+            // A sink that encrypts may hold some back.
+            let flushed = Pin::new(&mut *to).poll_flush(context);
+            if let Poll::Ready(Err(_)) = flushed {
+                return Poll::Ready(Err(Broken::Sink));
             }
+            if self.decoder.is_done() {
+                self.waits_for = Side::Sink;
+                return flushed.map(|_| Ok(()));
+            }
+            self.waits_for = Side::Source;
             buffers.lend(buffer);
             match buffer.poll_fill(context, from) {
                 Poll::Pending => {

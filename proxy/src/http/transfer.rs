@@ -2,8 +2,6 @@
 
 use std::{cell::RefCell, future::poll_fn, rc::Rc, task::Poll};
 
-use tokio::net::TcpStream;
-
 use super::{
     connection::{After, Client, Downstream, Patience, Session},
     forward::{self, Answered},
@@ -19,7 +17,8 @@ use crate::{
     error::ErrorKind,
     exchange::{Exchange, Outcome},
     tcp::relay,
-    upstream::establish,
+    upstream::{Link, establish},
+    waits::Waits,
     worker::{Connection, Context, Elapsed},
 };
 
@@ -96,10 +95,17 @@ thread_local! {
 }
 
 impl Transfer {
-    pub(super) fn begin(context: &Rc<Context>, choice: Choice, plan: Plan) -> Place {
+    pub(super) fn begin(
+        context: &Rc<Context>,
+        choice: Choice,
+        plan: Plan,
+        entry: Option<Box<access_log::Entry>>,
+    ) -> Place {
         let mut place = PLACES.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let mut exchange = Exchange::begin(context, choice);
+        exchange.log_as(entry);
         *place = Some(Self {
-            exchange: Exchange::begin(context, choice),
+            exchange,
             plan,
             upload: Upload::new(plan.framing, context.config.limits.body_bytes_max),
             answer: Buffer::NONE,
@@ -153,11 +159,12 @@ impl<S: Downstream> Session<S> {
         &mut self,
         connection: &Connection,
         transfer: &mut Transfer,
-        instance: &mut Option<TcpStream>,
+        instance: &mut Option<Link>,
     ) -> Result<Final, ErrorKind> {
         transfer.upload.pipe.look(&mut self.input).map_err(blame_upload)?;
         put_together(&mut transfer.upload.pipe, &mut self.input, &mut self.out);
         let mut may_reuse = true;
+        let mut is_repeated = false;
         let instance = loop {
             let reuse_ms = match (may_reuse, transfer.plan.is_repeatable) {
                 (true, true) => Some(u64::MAX),
@@ -165,15 +172,38 @@ impl<S: Downstream> Session<S> {
                 (false, _) => None,
             };
             let (connected, is_reused) = self.connect(connection, &mut transfer.exchange, reuse_ms).await?;
+            transfer.exchange.connected();
             let instance = instance.insert(connected);
             let upload = &mut transfer.upload;
             match self
-                .wait(connection, instance, upload, &mut transfer.answer)
+                .wait(
+                    connection,
+                    transfer.exchange.waits(),
+                    instance,
+                    upload,
+                    &mut transfer.answer,
+                )
                 .await
             {
                 Waited::Bytes => break instance,
                 Waited::Closed if is_reused && (transfer.plan.is_repeatable || upload.head_sent == 0) => {
                     transfer.exchange.retried();
+                    may_reuse = false;
+                    upload.head_sent = 0;
+                    upload.is_abandoned = false;
+                }
+                // Nothing of an answer came, and a repetition has the effect of one request (RFC 9110 §9.2.2).
+                Waited::Closed
+                    if transfer.plan.is_repeatable
+                        && !is_repeated
+                        && self.context.config.retries > 0
+                        && !transfer.exchange.waits().is_over(&self.context)
+                        && self.context.may_retry() =>
+                {
+                    is_repeated = true;
+                    transfer.exchange.retried();
+                    // If there is no other, the same one may be back.
+                    transfer.exchange.another_endpoint(ErrorKind::ResponseClosed);
                     may_reuse = false;
                     upload.head_sent = 0;
                     upload.is_abandoned = false;
@@ -195,8 +225,9 @@ impl<S: Downstream> Session<S> {
         connection: &Connection,
         exchange: &mut Exchange,
         reuse_ms: Option<u64>,
-    ) -> Result<(TcpStream, bool), ErrorKind> {
+    ) -> Result<(Link, bool), ErrorKind> {
         let context = &self.context;
+        let reuse_ms = reuse_ms.filter(|_| exchange.endpoint().is_pooled());
         if let Some(reuse_ms) = reuse_ms
             && let Some(instance) = context
                 .pool
@@ -205,14 +236,16 @@ impl<S: Downstream> Session<S> {
             return Ok((instance, true));
         }
         // Rare, so its future is not part of every connection's memory.
-        Box::pin(establish(context, connection, exchange, reuse_ms)).await
+        let ends = (self.peer, self.local);
+        Box::pin(establish(context, connection, exchange, reuse_ms, ends)).await
     }
 
     /// Sends what is left of the request while waiting for bytes of the answer.
     async fn wait(
         &mut self,
         connection: &Connection,
-        instance: &mut TcpStream,
+        waits: &Waits,
+        instance: &mut Link,
         upload: &mut Upload,
         answer: &mut Buffer,
     ) -> Waited {
@@ -223,7 +256,11 @@ impl<S: Downstream> Session<S> {
             out,
             ..
         } = self;
-        let timeouts = &context.config.timeouts;
+        let limit = if upload.waits_for_client(out) {
+            waits.client_idle(context)
+        } else {
+            waits.first_byte(context)
+        };
         let waiting = poll_fn(|task| {
             let mut progress = false;
             if let Poll::Ready(Err(kind)) = upload.poll(
@@ -248,16 +285,15 @@ impl<S: Downstream> Session<S> {
                 Poll::Pending => context.buffers.take_back_empty(answer),
             }
             if progress {
-                let waits_for_client = upload.waits_for_client(out);
-                connection.touch(if waits_for_client {
-                    timeouts.client_idle
+                connection.touch(if upload.waits_for_client(out) {
+                    waits.client_idle(context)
                 } else {
-                    timeouts.server
+                    waits.first_byte(context)
                 });
             }
             Poll::Pending
         });
-        match connection.within(timeouts.server, waiting).await {
+        match connection.within(limit, waiting).await {
             Ok(waited) => waited,
             Err(Elapsed) if upload.waits_for_client(out) => Waited::Failed(ErrorKind::RequestTimeout),
             Err(Elapsed) => Waited::Failed(ErrorKind::ResponseTimeout),
@@ -269,7 +305,7 @@ impl<S: Downstream> Session<S> {
         &mut self,
         connection: &Connection,
         transfer: &mut Transfer,
-        instance: &mut TcpStream,
+        instance: &mut Link,
     ) -> Result<Final, ErrorKind> {
         let mut patience = Patience::default();
         let mut interim = 0;
@@ -293,10 +329,18 @@ impl<S: Downstream> Session<S> {
                     }
                 }
                 Answer::Partial => {
-                    let Transfer { answer, upload, .. } = &mut *transfer;
+                    let Transfer {
+                        answer,
+                        upload,
+                        exchange,
+                        ..
+                    } = &mut *transfer;
                     self.context.buffers.lend(answer);
                     answer.make_room(self.context.config.limits.head_bytes_max);
-                    match self.wait(connection, instance, upload, answer).await {
+                    match self
+                        .wait(connection, exchange.waits(), instance, upload, answer)
+                        .await
+                    {
                         Waited::Bytes => {}
                         Waited::Closed => return Err(ErrorKind::ResponseClosed),
                         Waited::Failed(kind) => return Err(kind),
@@ -357,6 +401,7 @@ impl<S: Downstream> Session<S> {
             answered,
             exchange.choice().set_cookies(),
         );
+        exchange.answered();
         let instance_keeps = response.keep_alive();
         answer.consume(length);
         if status != 101 {
@@ -377,7 +422,7 @@ impl<S: Downstream> Session<S> {
         &mut self,
         connection: &Connection,
         transfer: &mut Transfer,
-        mut instance: TcpStream,
+        mut instance: Link,
         mut final_answer: Final,
     ) -> After {
         let Self {
@@ -387,11 +432,21 @@ impl<S: Downstream> Session<S> {
             out,
             ..
         } = self;
-        let Transfer { upload, answer, .. } = &mut *transfer;
+        let Transfer {
+            upload,
+            answer,
+            exchange,
+            ..
+        } = &mut *transfer;
+        let waits = exchange.waits();
         let download = &mut final_answer.download;
         // Those behind the head were counted with it.
         let put_before = download.taken() - download.ready() as u64;
-        let timeouts = &context.config.timeouts;
+        let limit = if download.waits_for() == Side::Sink {
+            waits.client_idle(context)
+        } else {
+            waits.server_idle(context)
+        };
         let relaying = poll_fn(|task| {
             let mut progress = false;
             let written = match download.poll_write_behind(task, out, answer, stream, &mut progress) {
@@ -418,16 +473,15 @@ impl<S: Downstream> Session<S> {
                 return Poll::Ready(Err(kind));
             }
             if progress {
-                let waits_for_client = download.waits_for() == Side::Sink;
-                connection.touch(if waits_for_client {
-                    timeouts.client_idle
+                connection.touch(if download.waits_for() == Side::Sink {
+                    waits.client_idle(context)
                 } else {
-                    timeouts.server
+                    waits.server_idle(context)
                 });
             }
             Poll::Pending
         });
-        let ended = match connection.within(timeouts.server, relaying).await {
+        let ended = match connection.within(limit, relaying).await {
             Ok(ended) => ended,
             Err(Elapsed) if !out.is_empty() || download.waits_for() == Side::Sink => {
                 Err(ErrorKind::ClientAborted)
@@ -447,6 +501,7 @@ impl<S: Downstream> Session<S> {
             && is_sent
             && !transfer.upload.is_abandoned
             && transfer.answer.is_empty()
+            && transfer.exchange.endpoint().is_pooled()
         {
             context
                 .pool
@@ -465,7 +520,7 @@ impl<S: Downstream> Session<S> {
         &mut self,
         connection: &Connection,
         transfer: &mut Transfer,
-        mut instance: TcpStream,
+        mut instance: Link,
     ) -> After {
         if self.send(connection, After::Continue).await != After::Continue {
             transfer.outcome.error = Some(ErrorKind::ClientAborted);
@@ -478,6 +533,7 @@ impl<S: Downstream> Session<S> {
         let relayed = relay(
             &self.context,
             connection,
+            transfer.exchange.waits().tunnel(),
             client,
             (&mut instance, &mut transfer.answer),
         )

@@ -5,7 +5,7 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use tokio::{io::AsyncWrite as _, net::TcpStream};
+use tokio::io::AsyncWrite as _;
 
 use super::{
     connection::Downstream,
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     buffer::{Buffer, Buffers},
     error::ErrorKind,
+    upstream::Link,
 };
 
 /// The request as far as it is not yet sent.
@@ -43,7 +44,7 @@ impl Upload {
         task: &mut TaskContext<'_>,
         buffers: &Buffers,
         (out, input): (&Buffer, &mut Buffer),
-        (stream, instance): (&mut S, &mut TcpStream),
+        (stream, instance): (&mut S, &mut Link),
         progress: &mut bool,
     ) -> Poll<Result<(), ErrorKind>> {
         if self.is_abandoned {
@@ -63,7 +64,15 @@ impl Upload {
             }
         }
         if self.pipe.is_done() {
-            return Poll::Ready(Ok(()));
+            // A link that encrypts may hold some back.
+            return match Pin::new(instance).poll_flush(task) {
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+                Poll::Ready(Err(_)) => {
+                    self.is_abandoned = true;
+                    Poll::Ready(Ok(()))
+                }
+                Poll::Pending => Poll::Pending,
+            };
         }
         match self.pipe.poll(task, buffers, input, (stream, instance), progress) {
             Poll::Ready(Err(Broken::Sink)) => {

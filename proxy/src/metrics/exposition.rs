@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use weir_model::{Frame, LatencyCounts, OutcomeCounts};
+use weir_model::{EndpointState, Frame, LatencyCounts, OutcomeCounts};
 
 /// Figures of the process as a whole.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,7 @@ pub(crate) struct Process {
     pub(crate) connections_total: u64,
     /// (label of the error, requests refused before they were routed)
     pub(crate) rejected: Vec<(&'static str, u64)>,
+    pub(crate) retries_denied: u64,
 }
 
 /// A family of figures.
@@ -20,6 +21,7 @@ enum Family {
     ConnectionsOpen,
     Connections,
     Rejected,
+    RetriesDenied,
     GatewayRequests,
     GatewayUnrouted,
     RouteRequests,
@@ -34,6 +36,7 @@ enum Family {
     InstanceInFlight,
     InstanceResponses,
     InstanceErrors,
+    InstanceUp,
 }
 
 impl Family {
@@ -54,6 +57,11 @@ impl Family {
                 "weir_rejected_total",
                 "counter",
                 "Requests refused before they were routed.",
+            ),
+            Self::RetriesDenied => (
+                "weir_retries_denied_total",
+                "counter",
+                "Retries that were not made since the budget for them was used up.",
             ),
             Self::GatewayRequests => (
                 "weir_gateway_requests_total",
@@ -124,6 +132,11 @@ impl Family {
                 "weir_instance_errors_total",
                 "counter",
                 "Requests that failed, by kind.",
+            ),
+            Self::InstanceUp => (
+                "weir_instance_up",
+                "gauge",
+                "1, or 0 while checks of the instance fail or it cannot be connected to.",
             ),
         }
     }
@@ -254,6 +267,8 @@ pub(crate) fn exposition(frame: &Frame, process: &Process) -> String {
     for (reason, count) in &process.rejected {
         text.sample(Family::Rejected, "", &[("reason", reason)], count);
     }
+    text.family(Family::RetriesDenied);
+    text.sample(Family::RetriesDenied, "", &[], process.retries_denied);
     for family in [Family::GatewayRequests, Family::GatewayUnrouted] {
         text.family(family);
         for gateway in &frame.gateways {
@@ -323,6 +338,7 @@ pub(crate) fn exposition(frame: &Frame, process: &Process) -> String {
         Family::InstanceInFlight,
         Family::InstanceResponses,
         Family::InstanceErrors,
+        Family::InstanceUp,
     ] {
         text.family(family);
         for gateway in &frame.gateways {
@@ -338,7 +354,16 @@ pub(crate) fn exposition(frame: &Frame, process: &Process) -> String {
                         Family::InstanceRequests => text.sample(family, "", labels, instance.requests),
                         Family::InstanceInFlight => text.sample(family, "", labels, instance.in_flight),
                         Family::InstanceResponses => text.outcomes(family, labels, &instance.outcomes),
-                        _ => text.errors(family, labels, &instance.outcomes),
+                        Family::InstanceErrors => text.errors(family, labels, &instance.outcomes),
+                        _ => text.sample(
+                            family,
+                            "",
+                            labels,
+                            u8::from(!matches!(
+                                instance.state,
+                                EndpointState::Down | EndpointState::Ejected
+                            )),
+                        ),
                     }
                 }
             }
@@ -350,8 +375,8 @@ pub(crate) fn exposition(frame: &Frame, process: &Process) -> String {
 #[cfg(test)]
 mod tests {
     use weir_model::{
-        AgentId, Frame, GatewayFrame, GatewayName, Generation, InstanceFrame, InstanceId, LatencyCounts,
-        OutcomeCounts, RouteFrame, RouteName,
+        AgentId, EndpointState, Frame, GatewayFrame, GatewayName, Generation, InstanceFrame, InstanceId,
+        LatencyCounts, OutcomeCounts, RouteFrame, RouteName,
     };
 
     use super::{Process, exposition};
@@ -390,6 +415,8 @@ mod tests {
                         in_flight: 0,
                         outcomes,
                         latency: LatencyCounts::default(),
+                        state: EndpointState::Down,
+                        last_check: Some("connection refused".to_owned()),
                     }],
                 }],
             }],
@@ -398,6 +425,7 @@ mod tests {
             connections_open: 2,
             connections_total: 9,
             rejected: vec![("head_too_large", 1)],
+            retries_denied: 3,
         };
         assert_eq!(
             exposition(&frame, &process),

@@ -11,11 +11,19 @@ use std::{
 };
 
 use weir_model::{
-    Balance, Digest, Generation, Instance, InstanceState, Protocol, Snapshot, Sticky, Target, lookup,
+    Balance, Digest, Generation, Instance, InstanceState, Protocol, Refusal, Snapshot, Sticky, Target, lookup,
 };
 
 use super::{Endpoint, Endpoints, Gateway, GatewayCookies, Next, Route, RouteCookies, Table};
-use crate::{condition::Compiled, live::Registry, resolve::Resolver, schedule::Schedule};
+use crate::{
+    access_log::{GatewayNames, RouteNames},
+    condition::Compiled,
+    live::Registry,
+    resolve::Resolver,
+    schedule::Schedule,
+    tls::{Acceptor, Watch},
+    upstream::Preambles,
+};
 
 /// Makes tables, each from a snapshot and the table before it.
 #[derive(Debug)]
@@ -24,15 +32,25 @@ pub(crate) struct Compiler {
     resolver: Resolver,
     serial: u64,
     endpoint_key: AtomicU64,
+    certificates: Watch,
+    refused: Vec<Refusal>,
+    /// When the proxy's clock began.
+    epoch: Instant,
+    /// Milliseconds of that clock at the time of compiling.
+    now_ms: u64,
 }
 
 impl Compiler {
-    pub(crate) fn new(workers: usize, resolver: Resolver) -> Self {
+    pub(crate) fn new(workers: usize, resolver: Resolver, epoch: Instant) -> Self {
         Self {
             registry: Registry::new(workers),
             resolver,
             serial: 0,
             endpoint_key: AtomicU64::new(1),
+            certificates: Watch::default(),
+            refused: Vec::new(),
+            epoch,
+            now_ms: 0,
         }
     }
 
@@ -46,6 +64,8 @@ impl Compiler {
         before: &Table,
         now: Instant,
     ) -> Table {
+        self.now_ms =
+            u64::try_from(now.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX);
         // Slots first: routes lead to gateways that stand later in the document.
         let slots: HashMap<&str, u32> = snapshot
             .gateways()
@@ -69,10 +89,37 @@ impl Compiler {
             let same = before
                 .gateway(slot)
                 .filter(|old| old.source == *source && leads_to_same(old, &slots));
+            let old = before.gateway(slot).filter(|old| leads_to_same(old, &slots));
+            let hollow;
+            let mut source = source;
+            let prepared = match same {
+                Some(_) => Ok(Prepared::default()),
+                None => self.prepare(source, before.gateway(slot)),
+            };
+            let is_as_asked = prepared.is_ok();
+            let (same, prepared) = match (same, prepared, old) {
+                (same, Ok(prepared), _) => (same, prepared),
+                (_, Err(reason), old) => {
+                    tracing::error!(gateway = %source.name, reason, "a gateway is not served as asked");
+                    self.refuse(source, reason);
+                    match old {
+                        // Its last good form, but not in the way of another's socket.
+                        Some(old) => source = &old.source,
+                        None => {
+                            hollow = hollow_form(source);
+                            source = &hollow;
+                        }
+                    }
+                    (old, Prepared::hollow())
+                }
+            };
+            if let Some(reason) = same.and_then(|same| same.tls.as_ref()?.fault()) {
+                self.refuse(source, reason);
+            }
             let gateway = match same {
                 Some(same) => Arc::clone(same),
                 None => {
-                    let gateway = Arc::new(self.gateway(source, &slots, before.gateway(slot)));
+                    let gateway = Arc::new(self.gateway(source, prepared, &slots, before.gateway(slot)));
                     self.registry.sweep_gateway(
                         &source.name,
                         |route, instance| has(source, route, instance),
@@ -82,9 +129,12 @@ impl Compiler {
                 }
             };
             if let Some(listener) = source.listener {
-                table
-                    .listeners
-                    .insert(SocketAddr::new(listener.address, listener.port), slot);
+                let address = SocketAddr::new(listener.address, listener.port);
+                if is_as_asked {
+                    table.listeners.insert(address, slot);
+                } else {
+                    table.listeners.entry(address).or_insert(slot);
+                }
             }
             if source.protocol == Protocol::Http {
                 for host in &source.virtual_hosts {
@@ -102,9 +152,60 @@ impl Compiler {
         table
     }
 
+    /// Takes the refusals of the table compiled last.
+    pub(crate) fn take_refused(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refused)
+    }
+
+    fn refuse(&mut self, source: &weir_model::Gateway, reason: String) {
+        self.refused.push(Refusal {
+            gateway: source.name.to_string(),
+            reason,
+        });
+    }
+
+    /// Does what may fail.
+    fn prepare(
+        &mut self,
+        source: &weir_model::Gateway,
+        before: Option<&Arc<Gateway>>,
+    ) -> Result<Prepared, String> {
+        let acceptor = match &source.options.tls {
+            None => None,
+            Some(tls) => {
+                let old = before.and_then(|before| before.tls.as_ref());
+                Some(match old.filter(|old| old.is_of(tls, source.protocol)) {
+                    Some(old) => Arc::clone(old),
+                    None => {
+                        let acceptor = Arc::new(Acceptor::new(tls, source.protocol)?);
+                        self.certificates.add(&acceptor);
+                        acceptor
+                    }
+                })
+            }
+        };
+        let preambles = source
+            .routes
+            .iter()
+            .map(|route| {
+                let wrong = |reason| format!("route {}: {reason}", route.name);
+                let old = old_route(before, route).map(|old| &old.preambles);
+                let preambles = Preambles::new(&route.options, old).map_err(wrong)?;
+                if let Target::Instances(instances) = &route.target {
+                    for instance in instances {
+                        preambles.of(&instance.host).map_err(wrong)?;
+                    }
+                }
+                Ok(preambles)
+            })
+            .collect::<Result<_, String>>()?;
+        Ok(Prepared { acceptor, preambles })
+    }
+
     fn gateway(
         &mut self,
         source: &weir_model::Gateway,
+        prepared: Prepared,
         slots: &HashMap<&str, u32>,
         before: Option<&Arc<Gateway>>,
     ) -> Gateway {
@@ -114,7 +215,8 @@ impl Compiler {
         let routes: Box<[Route]> = source
             .routes
             .iter()
-            .map(|route| self.route(source, &gateway_lookup, route, slots, before))
+            .zip(prepared.preambles)
+            .map(|(route, preambles)| self.route(source, &gateway_lookup, route, preambles, slots, before))
             .collect();
         Gateway {
             live,
@@ -128,6 +230,8 @@ impl Compiler {
             cookies: sticky.then(|| GatewayCookies {
                 weighted: format!("o_{gateway_lookup}").into_bytes().into(),
             }),
+            names: GatewayNames::new(&gateway_lookup),
+            tls: prepared.acceptor,
             source: source.clone(),
         }
     }
@@ -137,6 +241,7 @@ impl Compiler {
         gateway: &weir_model::Gateway,
         gateway_lookup: &str,
         source: &weir_model::Route,
+        preambles: Preambles,
         slots: &HashMap<&str, u32>,
         before: Option<&Arc<Gateway>>,
     ) -> Route {
@@ -150,19 +255,12 @@ impl Compiler {
                     .expect("a snapshot's routes lead to gateways that it has"),
             ),
             Target::Instances(instances) => {
-                let old = before
-                    .and_then(|before| {
-                        let index = before
-                            .source
-                            .routes
-                            .iter()
-                            .position(|route| route.name == source.name)?;
-                        before.routes.get(index)
-                    })
-                    .and_then(|route| match &route.next {
-                        Next::Endpoints(endpoints) => Some(endpoints),
-                        Next::Gateway(_) => None,
-                    });
+                let old_route = old_route(before, source);
+                let is_same_link = old_route.is_some_and(|old| old.preambles.is_same(&preambles));
+                let old = old_route.and_then(|route| match &route.next {
+                    Next::Endpoints(endpoints) => Some(endpoints),
+                    Next::Gateway(_) => None,
+                });
                 let cookie = (gateway.sticky == Sticky::Instance).then_some(route_lookup.as_str());
                 let (serving, draining): (Vec<_>, Vec<_>) = instances
                     .iter()
@@ -170,10 +268,22 @@ impl Compiler {
                 let all = serving
                     .iter()
                     .chain(&draining)
-                    .map(|instance| self.endpoint(gateway, source, instance, cookie, old))
+                    .map(|instance| {
+                        let mut endpoint = self.endpoint(gateway, source, instance, cookie, old);
+                        if !is_same_link {
+                            endpoint.key = self.endpoint_key.fetch_add(1, Ordering::Relaxed);
+                        }
+                        endpoint.preamble = preambles
+                            .of(&instance.host)
+                            .expect("what cannot be had was refused before");
+                        endpoint
+                    })
                     .collect();
                 Next::Endpoints(Endpoints {
                     balance: balance(gateway, source),
+                    slow_start_ms: source.options.slow_start.map_or(0, |time| {
+                        u64::try_from(time.duration().as_millis()).unwrap_or(u64::MAX)
+                    }),
                     all,
                     serving: serving.len(),
                 })
@@ -182,6 +292,7 @@ impl Compiler {
         let strength = source.condition_strength.parts();
         Route {
             live,
+            preambles,
             condition: source.condition.as_ref().map(Compiled::new),
             strength: if strength == 10_000 {
                 None
@@ -189,6 +300,10 @@ impl Compiler {
                 Schedule::new([strength, 10_000 - strength])
             },
             next,
+            timeouts: Some(source.options.timeouts)
+                .filter(|timeouts| *timeouts != weir_model::RouteTimeouts::default())
+                .map(Box::new),
+            names: RouteNames::new(&route_lookup, &source.target),
             cookies: (gateway.sticky != Sticky::None).then(|| {
                 let text = |text: String| text.into_bytes().into_boxed_slice();
                 RouteCookies {
@@ -210,6 +325,8 @@ impl Compiler {
         cookie: Option<&str>,
         old: Option<&Endpoints>,
     ) -> Endpoint {
+        let live = self.registry.endpoint(&gateway.name, &route.name, &instance.id);
+        let is_addition = old.is_some_and(|old| !old.all.is_empty());
         let old = old.and_then(|old| {
             old.all
                 .iter()
@@ -217,25 +334,64 @@ impl Compiler {
         });
         let (key, address) = match old {
             Some(old) => (old.key, old.address.clone()),
-            None => (
-                self.endpoint_key.fetch_add(1, Ordering::Relaxed),
-                self.resolver.address(&instance.host, instance.port),
-            ),
+            None => {
+                live.reset(if is_addition { self.now_ms.max(1) } else { 0 });
+                (
+                    self.endpoint_key.fetch_add(1, Ordering::Relaxed),
+                    self.resolver.address(&instance.host, instance.port),
+                )
+            }
         };
-        let instance_lookup = cookie.map(|_| lookup::instance(instance.id.as_str()));
+        let instance_lookup = lookup::instance(instance.id.as_str());
         Endpoint {
             id: instance.id.clone(),
-            live: self.registry.endpoint(&gateway.name, &route.name, &instance.id),
+            live,
             address,
             host: instance.host.clone(),
             port: instance.port,
             key,
-            set_cookie: cookie
-                .zip(instance_lookup.as_ref())
-                .map(|(route, instance)| format!("{route}={instance}; path=/").into_bytes().into()),
-            lookup: instance_lookup.map(|lookup| lookup.into_bytes().into()),
+            preamble: None,
+            set_cookie: cookie.map(|route| format!("{route}={instance_lookup}; path=/").into_bytes().into()),
+            lookup: cookie.map(|_| instance_lookup.as_bytes().into()),
+            name: instance_lookup.into(),
         }
     }
+}
+
+/// The parts of a gateway that may not be had.
+#[derive(Debug, Default)]
+struct Prepared {
+    acceptor: Option<Arc<Acceptor>>,
+    /// Of each route.
+    preambles: Vec<Preambles>,
+}
+
+impl Prepared {
+    /// For a gateway without routes.
+    fn hollow() -> Self {
+        Self::default()
+    }
+}
+
+/// What stands for a gateway that cannot be served: routes may lead to it, nothing else does.
+fn hollow_form(source: &weir_model::Gateway) -> weir_model::Gateway {
+    weir_model::Gateway {
+        listener: None,
+        virtual_hosts: Vec::new(),
+        routes: Vec::new(),
+        ..source.clone()
+    }
+}
+
+/// The route as it was in the table before.
+fn old_route<'g>(before: Option<&'g Arc<Gateway>>, source: &weir_model::Route) -> Option<&'g Route> {
+    let before = before?;
+    let index = before
+        .source
+        .routes
+        .iter()
+        .position(|route| route.name == source.name)?;
+    before.routes.get(index)
 }
 
 /// A shared gateway holds slots of others: they must still be theirs.

@@ -14,10 +14,13 @@ pub(crate) use compile::Compiler;
 use weir_model::{Balance, Digest, GatewayName, Generation, InstanceId, Protocol, Sticky};
 
 use crate::{
+    access_log::{GatewayNames, RouteNames},
     condition::Compiled,
     live::{EndpointLive, GatewayLive, RouteLive},
     resolve::Address,
     schedule::Schedule,
+    tls::Acceptor,
+    upstream::{Preamble, Preambles},
 };
 
 /// Longest host name that is looked up, in bytes (RFC 1035 §2.3.4 allows 255, a port adds six).
@@ -52,6 +55,10 @@ pub(crate) struct Gateway {
     pub(crate) routes: Box<[Route]>,
     /// Names of cookies that it sets, if it is sticky.
     pub(crate) cookies: Option<GatewayCookies>,
+    /// Handshakes at its socket, if TLS ends there.
+    pub(crate) tls: Option<Arc<Acceptor>>,
+    /// Names in the access log.
+    pub(crate) names: GatewayNames,
 }
 
 /// Cookies of a sticky gateway (spec of the gateway agent, §3.3).
@@ -69,7 +76,13 @@ pub(crate) struct Route {
     /// Split between the route (0) and the weights (1) for matching requests; `None`: always the route.
     pub(crate) strength: Option<Schedule>,
     pub(crate) next: Next,
+    /// Bounds of waiting that differ from the configuration's.
+    pub(crate) timeouts: Option<Box<weir_model::RouteTimeouts>>,
     pub(crate) cookies: Option<RouteCookies>,
+    /// What connections to its instances begin with.
+    pub(crate) preambles: Preambles,
+    /// Names in the access log.
+    pub(crate) names: RouteNames,
 }
 
 /// Cookies of a route of a sticky gateway.
@@ -99,6 +112,8 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     pub(crate) balance: Balance,
+    /// How long an instance that became well takes to get its full share; 0: none.
+    pub(crate) slow_start_ms: u64,
     /// Those that take new requests come first.
     pub(crate) all: Box<[Endpoint]>,
     /// How many take new requests.
@@ -115,6 +130,10 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
     /// Differs between any two (instance, address) of a process: by it connections are pooled.
     key: u64,
+    /// What a connection to it begins with.
+    pub(crate) preamble: Option<Box<Preamble>>,
+    /// Name in the access log: its lookup name.
+    pub(crate) name: Box<str>,
     /// Value of the instance cookie, if the gateway is sticky to instances.
     pub(crate) lookup: Option<Box<[u8]>>,
     pub(crate) set_cookie: Option<Box<[u8]>>,
@@ -131,9 +150,16 @@ impl Endpoint {
         self.key
     }
 
+    /// Whether its connections may serve several clients one after the other.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.preamble
+            .as_ref()
+            .is_none_or(|preamble| !preamble.is_of_one_client())
+    }
+
     /// A connection was made.
-    pub(crate) fn connected(&self) {
-        self.live.connected();
+    pub(crate) fn connected(&self, now_ms: u64) {
+        self.live.connected(now_ms);
     }
 
     /// A connection could not be made.

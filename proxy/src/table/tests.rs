@@ -54,7 +54,7 @@ struct Compiling {
 impl Compiling {
     fn new() -> Self {
         Self {
-            compiler: Compiler::new(1, Resolver::start().expect("thread")),
+            compiler: Compiler::new(1, Resolver::start().expect("thread"), Instant::now()),
             table: Table::empty(),
         }
     }
@@ -108,6 +108,7 @@ fn counters_follow_the_name_and_pools_the_address() {
     compiling.next(with("i", 10));
     let first = compiling.named("a");
     first.live.weights.next();
+    key(&first).1.checked(Some(false), 0);
     compiling.next(with("i", 11));
     let moved = compiling.named("a");
     assert_eq!(moved.live.weights.next(), 1, "the decision's counter goes on");
@@ -120,6 +121,11 @@ fn counters_follow_the_name_and_pools_the_address() {
         Arc::ptr_eq(&key(&first).1, &key(&moved).1),
         "figures follow the instance"
     );
+    assert!(
+        !key(&moved).1.is_ill(),
+        "what was found at the old address says nothing of the new one"
+    );
+    key(&moved).1.checked(Some(false), 0);
     let mut same_place = with("i", 11);
     same_place[0].virtual_hosts.clear();
     compiling.next(same_place);
@@ -128,6 +134,7 @@ fn counters_follow_the_name_and_pools_the_address() {
         key(&compiling.named("a")).0,
         "connections outlive other changes"
     );
+    assert!(key(&moved).1.is_ill(), "so does what is known of the instance");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::{
     choose::choose_tcp,
     error::ErrorKind,
     exchange::{Exchange, Outcome},
+    http::Downstream,
     upstream::establish,
     worker::{Accepted, Connection, Context},
 };
@@ -24,24 +25,37 @@ use crate::{
 const WELL: u16 = 200;
 
 /// Serves a client connection.
-pub(crate) async fn serve(context: Rc<Context>, accepted: Accepted, connection: Connection) {
+pub(crate) async fn serve<S: Downstream>(
+    context: Rc<Context>,
+    accepted: Accepted<S>,
+    connection: Connection,
+) {
     let Accepted {
         mut stream,
         peer,
+        local,
         entry,
-        ..
     } = accepted;
+    let log = access_log::Client::new(&context, peer);
+    let noted = log.note_tcp(&context);
     let choice = match choose_tcp(&context, &entry, peer) {
         Ok(choice) => choice,
-        Err(kind) => {
-            if kind == ErrorKind::NoGateway {
-                context.rejected(kind);
+        Err(unrouted) => {
+            if unrouted.kind == ErrorKind::NoGateway {
+                context.rejected(unrouted.kind);
             }
+            let outcome = Outcome {
+                error: Some(unrouted.kind),
+                ..Outcome::default()
+            };
+            access_log::refused(&context, noted, &entry, &unrouted, outcome);
             return;
         }
     };
     let mut exchange = Exchange::begin(&context, choice);
-    let established = Box::pin(establish(&context, &connection, &mut exchange, None)).await;
+    exchange.log_as(noted);
+    let ends = (peer, local);
+    let established = Box::pin(establish(&context, &connection, &mut exchange, None, ends)).await;
     let mut instance = match established {
         Ok((instance, _)) => instance,
         Err(kind) => {
@@ -56,11 +70,13 @@ pub(crate) async fn serve(context: Rc<Context>, accepted: Accepted, connection: 
             return;
         }
     };
+    exchange.connected();
     exchange.pin();
     let (mut input, mut output) = (Buffer::default(), Buffer::default());
     let relayed = relay(
         &context,
         &connection,
+        exchange.waits().tunnel(),
         (&mut stream, &mut input),
         (&mut instance, &mut output),
     )
@@ -68,8 +84,8 @@ pub(crate) async fn serve(context: Rc<Context>, accepted: Accepted, connection: 
     context.buffers.take_back(&mut input);
     context.buffers.take_back(&mut output);
     if relayed.error == Some(ErrorKind::ResponseClosed) {
-        // As the instance did to us. If it cannot be set the client sees an ordinary end.
-        let _ = stream.set_zero_linger();
+        // As the instance did to us.
+        stream.reset_on_close();
     }
     access_log::end(
         &context,

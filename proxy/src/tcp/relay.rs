@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,10 +31,11 @@ pub(crate) struct Relayed {
 }
 
 /// Relays between a client and an instance; what is in their buffers is sent first. Ends when both have ended,
-/// one has failed, or nothing came from either for the time of a tunnel.
+/// one has failed, or nothing came from either for `limit`.
 pub(crate) async fn relay<C, I>(
     context: &Context,
     connection: &Connection,
+    limit: Duration,
     (client, input): (&mut C, &mut Buffer),
     (instance, output): (&mut I, &mut Buffer),
 ) -> Relayed
@@ -41,8 +43,8 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     I: AsyncRead + AsyncWrite + Unpin,
 {
+    connection.set_tunnel();
     let (mut up, mut down) = (Direction::new(input), Direction::new(output));
-    let limit = context.config.timeouts.tunnel;
     let relaying = poll_fn(|task| {
         let mut progress = false;
         let buffers = &context.buffers;

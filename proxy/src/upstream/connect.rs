@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::Link;
 use crate::{
     error::ErrorKind,
     exchange::Exchange,
@@ -17,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Connects to the instance chosen, after failures to others of its route while there are any, then to the
 /// same again: one attempt and as many more as the configuration allows. An instance that is tried since
 /// another failed may be had from the pool, if a connection used in the last `reuse_ms` milliseconds waits
-/// there; then the second value is `true`.
+/// there; then the second value is `true`. `ends`: the client, and where it connected to.
 ///
 /// # Errors
 /// That of the last attempt.
@@ -26,7 +27,8 @@ pub(crate) async fn establish(
     connection: &Connection,
     exchange: &mut Exchange,
     reuse_ms: Option<u64>,
-) -> Result<(TcpStream, bool), ErrorKind> {
+    ends: (SocketAddr, SocketAddr),
+) -> Result<(Link, bool), ErrorKind> {
     let mut attempts = 0;
     loop {
         if attempts > 0
@@ -42,9 +44,9 @@ pub(crate) async fn establish(
                 kind: ErrorKind::Unresolved,
                 ours: false,
             },
-            Some(address) => match attempt(context, connection, address).await {
+            Some(address) => match attempt(context, connection, exchange, address, ends).await {
                 Ok(stream) => {
-                    exchange.endpoint().connected();
+                    exchange.endpoint().connected(context.now_ms());
                     return Ok((stream, false));
                 }
                 Err(failure) => failure,
@@ -62,7 +64,10 @@ pub(crate) async fn establish(
         } else {
             exchange.endpoint().connect_failed(context.now_ms());
         }
-        if attempts >= context.config.retries {
+        if exchange.waits().is_over(context) {
+            return Err(ErrorKind::ResponseTimeout);
+        }
+        if attempts >= context.config.retries || !context.may_retry() {
             return Err(failure.kind);
         }
         attempts += 1;
@@ -82,14 +87,22 @@ struct Failure {
 async fn attempt(
     context: &Context,
     connection: &Connection,
+    exchange: &Exchange,
     address: SocketAddr,
-) -> Result<TcpStream, Failure> {
-    match connection
-        .within(context.config.timeouts.connect, connect(address))
-        .await
-    {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(failure(&error)),
+    ends: (SocketAddr, SocketAddr),
+) -> Result<Link, Failure> {
+    let begin = async {
+        let stream = connect(address).await.map_err(|error| failure(&error))?;
+        match &exchange.endpoint().preamble {
+            None => Ok(Link::Clear(stream)),
+            // Large and rare.
+            Some(preamble) => Box::pin(preamble.perform(stream, ends))
+                .await
+                .map_err(|kind| Failure { kind, ours: false }),
+        }
+    };
+    match connection.within(exchange.waits().connect(context), begin).await {
+        Ok(begun) => begun,
         Err(Elapsed) => Err(Failure {
             kind: ErrorKind::ConnectTimeout,
             ours: false,

@@ -15,11 +15,9 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{BuildHasherDefault, Hasher},
-    task::{Context, Waker},
 };
 
-use tokio::net::TcpStream;
-
+use super::Link;
 use crate::config::Config;
 
 /// Connections kept by one worker, to all instances together.
@@ -39,7 +37,7 @@ struct Idle {
 }
 
 struct Waiting {
-    stream: TcpStream,
+    stream: Link,
     since_ms: u64,
 }
 
@@ -61,7 +59,7 @@ impl Pool {
     }
 
     /// The connection used last that still waits, and for no longer than `idle_ms_max` milliseconds.
-    pub(crate) fn take(&self, key: u64, now_ms: u64, idle_ms_max: u64) -> Option<TcpStream> {
+    pub(crate) fn take(&self, key: u64, now_ms: u64, idle_ms_max: u64) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         let Idle { by_endpoint, total } = &mut *idle;
         let waiting = by_endpoint.get_mut(&key)?;
@@ -70,7 +68,7 @@ impl Pool {
         while waiting.last()?.since_ms.saturating_add(limit) >= now_ms {
             let Waiting { stream, .. } = waiting.pop()?;
             *total -= 1;
-            if is_quiet(&stream) {
+            if stream.is_quiet() {
                 return Some(stream);
             }
         }
@@ -78,7 +76,7 @@ impl Pool {
     }
 
     /// Keeps a connection for later, or closes it if there are enough.
-    pub(crate) fn put(&self, key: u64, stream: TcpStream, now_ms: u64) {
+    pub(crate) fn put(&self, key: u64, stream: Link, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
         if idle.total >= TOTAL_MAX {
             return;
@@ -100,7 +98,7 @@ impl Pool {
         by_endpoint.retain(|_, waiting| {
             let before = waiting.len();
             waiting.retain(|waiting| {
-                waiting.since_ms.saturating_add(self.idle_ms_max) >= now_ms && is_quiet(&waiting.stream)
+                waiting.since_ms.saturating_add(self.idle_ms_max) >= now_ms && waiting.stream.is_quiet()
             });
             *total -= before - waiting.len();
             // Empty from before: the instance is gone, or every connection to it is in use.
@@ -112,14 +110,6 @@ impl Pool {
     pub(crate) fn clear(&self) {
         *self.idle.borrow_mut() = Idle::default();
     }
-}
-
-/// Whether nothing happened on the connection that the runtime knows of: no data, no end, no error. Costs no
-/// system call. The waker is none: whoever uses the connection next registers its own.
-fn is_quiet(stream: &TcpStream) -> bool {
-    stream
-        .poll_read_ready(&mut Context::from_waker(Waker::noop()))
-        .is_pending()
 }
 
 /// Keys are unique small numbers of ours: spreading them is enough.

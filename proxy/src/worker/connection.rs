@@ -26,14 +26,48 @@ const NEVER: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Elapsed;
 
+/// What a connection is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// A request, or what comes before the first.
+    #[default]
+    Busy,
+    /// It waits for a request.
+    Idle,
+    /// Bytes both ways, for as long as either side likes.
+    Tunnel,
+    /// It had its last answer, or its requests are told of on their own.
+    Over,
+}
+
+/// What was cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) all: usize,
+    /// TCP and upgraded connections among them.
+    pub(crate) tunnels: usize,
+}
+
 #[derive(Default)]
 struct State {
     /// Milliseconds of the coarse clock; [`NEVER`]: nothing is waited for.
     deadline_ms: Cell<u64>,
     expired: Cell<bool>,
-    idle: Cell<bool>,
+    /// Milliseconds of the coarse clock when it was opened.
+    opened_ms: Cell<u64>,
+    phase: Cell<Phase>,
+    /// It had a request.
+    is_used: Cell<bool>,
+    /// It is to end as soon as no request is under way.
+    shall_end: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     abort: RefCell<Option<AbortHandle>>,
+}
+
+impl State {
+    fn can_be_asked(&self) -> bool {
+        self.phase.get() == Phase::Idle && !self.shall_end.get()
+    }
 }
 
 /// All connections of a worker.
@@ -62,15 +96,26 @@ impl Connections {
     }
 
     /// A new connection.
-    pub(crate) fn open(self: &Connections, clock: Rc<super::Context>) -> Connection {
+    pub(crate) fn open(&self, clock: Rc<super::Context>) -> Connection {
+        self.enter(clock, false)
+    }
+
+    /// A stream of a connection: with times of its own, but not counted as a connection.
+    pub(crate) fn open_stream(&self, clock: Rc<super::Context>) -> Connection {
+        self.enter(clock, true)
+    }
+
+    fn enter(&self, clock: Rc<super::Context>, is_stream: bool) -> Connection {
         let state = Rc::new(State {
             deadline_ms: Cell::new(NEVER),
+            opened_ms: Cell::new(self.now_ms()),
             ..State::default()
         });
         let key = self.states.borrow_mut().insert(Rc::clone(&state));
         Connection {
             state,
             key,
+            is_stream,
             states: Rc::clone(&self.states),
             gone: Rc::clone(&self.gone),
             clock,
@@ -90,33 +135,56 @@ impl Connections {
         }
     }
 
-    /// Ends up to `count` connections that wait for a next request.
-    pub(crate) fn close_idle(&self, count: usize) {
-        let idle: Vec<AbortHandle> = self
-            .states
-            .borrow()
-            .iter()
-            .filter(|(_, state)| state.idle.get())
-            .filter_map(|(_, state)| state.abort.borrow().clone())
-            .take(count)
-            .collect();
-        for abort in idle {
-            abort.abort();
-        }
+    /// How many wait for a request and were not asked to end.
+    pub(crate) fn idle(&self) -> usize {
+        let states = self.states.borrow();
+        states.iter().filter(|(_, state)| state.can_be_asked()).count()
     }
 
-    /// Ends every connection; how many.
-    pub(crate) fn close_all(&self) -> usize {
+    /// Asks up to `count` connections that wait for a request to end; how many. Those that had none yet are left in
+    /// peace for `fresh_ms`: their first one is nearly here.
+    pub(crate) fn close_idle(&self, count: usize, fresh_ms: u64) -> usize {
+        let now_ms = self.now_ms();
+        let states = self.states.borrow();
+        let old = states
+            .iter()
+            .map(|(_, state)| state)
+            .filter(|state| state.can_be_asked())
+            .filter(|state| state.is_used.get() || now_ms.saturating_sub(state.opened_ms.get()) >= fresh_ms);
+        let mut asked = 0;
+        for state in old.take(count) {
+            asked += 1;
+            state.shall_end.set(true);
+            let waker = state.waker.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        asked
+    }
+
+    /// Ends every connection that is left; what was cut by that. One that waits for a request or had its last
+    /// answer is not cut.
+    pub(crate) fn close_all(&self) -> Cut {
+        let mut cut = Cut::default();
         let all: Vec<AbortHandle> = self
             .states
             .borrow()
             .iter()
+            .inspect(|(_, state)| match state.phase.get() {
+                Phase::Idle | Phase::Over => {}
+                Phase::Busy => cut.all += 1,
+                Phase::Tunnel => {
+                    cut.all += 1;
+                    cut.tunnels += 1;
+                }
+            })
             .filter_map(|(_, state)| state.abort.borrow().clone())
             .collect();
         for abort in &all {
             abort.abort();
         }
-        all.len()
+        cut
     }
 
     /// Waits until one more connection is gone.
@@ -129,6 +197,7 @@ impl Connections {
 pub(crate) struct Connection {
     state: Rc<State>,
     key: usize,
+    is_stream: bool,
     states: Rc<RefCell<Slab<Rc<State>>>>,
     gone: Rc<tokio::sync::Notify>,
     clock: Rc<super::Context>,
@@ -167,16 +236,49 @@ impl Connection {
             .set(self.clock.now_ms().saturating_add(limit));
     }
 
-    /// Says whether the connection waits for a next request, and so may be ended at leave-taking.
+    /// Says whether the connection waits for a request. One that does must look at [`Connection::shall_end`] whenever
+    /// it is woken.
     pub(crate) fn set_idle(&self, idle: bool) {
-        self.state.idle.set(idle);
+        if idle {
+            self.state.phase.set(Phase::Idle);
+        } else {
+            self.state.phase.set(Phase::Busy);
+            self.state.is_used.set(true);
+        }
+    }
+
+    /// As [`Connection::set_idle`], for a connection whose requests are streams that are told of on their own.
+    pub(crate) fn set_carrying(&self, carrying: bool) {
+        if carrying {
+            self.state.phase.set(Phase::Over);
+            self.state.is_used.set(true);
+        } else {
+            self.state.phase.set(Phase::Idle);
+        }
+    }
+
+    /// From now on it carries bytes both ways.
+    pub(crate) fn set_tunnel(&self) {
+        self.state.phase.set(Phase::Tunnel);
+    }
+
+    /// The last answer was sent: nothing is lost by its end.
+    pub(crate) fn set_over(&self) {
+        self.state.phase.set(Phase::Over);
+    }
+
+    /// Whether it is to end unless a request is there already.
+    pub(crate) fn shall_end(&self) -> bool {
+        self.state.shall_end.get()
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.states.borrow_mut().try_remove(self.key);
-        super::subtract(&self.clock.figures.connections_open, 1);
+        if !self.is_stream {
+            super::subtract(&self.clock.figures.connections_open, 1);
+        }
         self.gone.notify_waiters();
         self.gone.notify_one();
     }

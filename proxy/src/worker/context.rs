@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     fmt,
+    hash::{BuildHasher as _, RandomState},
     ops::Deref,
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
@@ -10,9 +11,13 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Cache};
+use tokio::sync::{Notify, Semaphore};
 
-use super::connection::Connections;
-use crate::{buffer::Buffers, config::Config, error::ErrorKind, metrics::add, table::Table, upstream::Pool};
+use super::{budget::Budget, connection::Connections};
+use crate::{
+    access_log::Log, buffer::Buffers, config::Config, error::ErrorKind, metrics::add, table::Table,
+    tls::HANDSHAKES_MAX, upstream::Pool, waits::Waits,
+};
 
 /// Figures of one worker that belong to no gateway. Written by the worker, read by anybody.
 #[derive(Debug, Default)]
@@ -20,6 +25,7 @@ pub(crate) struct WorkerFigures {
     pub(crate) connections_open: AtomicU64,
     pub(crate) connections_total: AtomicU64,
     pub(crate) rejected: [AtomicU64; ErrorKind::ALL.len()],
+    pub(crate) retries_denied: AtomicU64,
 }
 
 /// The table that a worker serves by, counted by this worker alone.
@@ -50,14 +56,24 @@ pub(crate) struct Context {
     /// Its number, from 0.
     pub(crate) worker: usize,
     pub(crate) pool: Pool,
+    pub(crate) budget: Budget,
+    /// Bounds of waiting where a route has none of its own.
+    pub(crate) waits: Waits,
     pub(crate) buffers: Buffers,
     pub(crate) connections: Connections,
     pub(crate) figures: Arc<WorkerFigures>,
+    /// The access log, if there is one.
+    pub(crate) log: Option<Log>,
     tables: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
     /// The newest table with a count of this worker's own: handing it to a request touches no cache line
     /// that another worker writes.
     current: RefCell<CurrentTable>,
     draining: Cell<bool>,
+    /// Told when leave-taking begins.
+    pub(crate) leave: Notify,
+    /// Room for TLS handshakes under way.
+    pub(crate) handshakes: Semaphore,
+    random: Cell<u64>,
     epoch: Instant,
 }
 
@@ -82,12 +98,19 @@ impl Context {
         Self {
             worker,
             pool: Pool::new(&config),
+            budget: Budget::new(config.retry_budget),
+            waits: Waits::configured(&config.timeouts),
             buffers: Buffers::default(),
             connections: Connections::default(),
             figures,
+            log: None,
             tables: RefCell::new(cache),
             current: RefCell::new(current),
             draining: Cell::new(false),
+            leave: Notify::new(),
+            handshakes: Semaphore::new(HANDSHAKES_MAX),
+            // The one source of randomness of the standard library.
+            random: Cell::new(RandomState::new().hash_one(worker)),
             epoch,
             config,
         }
@@ -122,6 +145,25 @@ impl Context {
 
     pub(crate) fn drain(&self) {
         self.draining.set(true);
+        self.leave.notify_waiters();
+    }
+
+    /// A number that says nothing and hardly comes twice (Steele, Lea, Flood: SplitMix64). Not for secrets.
+    pub(crate) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Whether a request may be tried again: not if too many were.
+    pub(crate) fn may_retry(&self) -> bool {
+        let may = self.budget.take(self.now_ms());
+        if !may {
+            add(&self.figures.retries_denied, 1);
+        }
+        may
     }
 
     /// Counts a request that was refused before it was routed.

@@ -1,8 +1,10 @@
 //! One thread that carries traffic: a current-thread runtime, a socket per listener of its own, its own pools and
 //! figures. Workers share the table (read only), the counters of decisions and nothing else on the way of a request.
 
+mod budget;
 mod connection;
 mod context;
+mod leave;
 
 use std::{
     collections::HashMap,
@@ -21,32 +23,32 @@ use tokio::{
 use weir_model::Protocol;
 
 pub(crate) use self::{
-    connection::{Connection, Elapsed},
+    connection::{Connection, Cut, Elapsed},
     context::{Context, CurrentTable, WorkerFigures},
+    leave::Left,
 };
 use crate::{
+    access_log::{self, Log},
     choose::Entry,
     config::Config,
-    error::StartError,
+    error::{ErrorKind, StartError},
     http,
     metrics::{add, subtract},
+    proxy_protocol,
     table::Table,
     tcp,
+    tls::{self, Acceptor},
 };
 
 /// Orders that may wait for a worker.
 const ORDERS_MAX: usize = 1_024;
-/// Idle connections ended by a worker in one step of leave-taking, and the pause between two steps: a
-/// storm of reconnecting clients would hit whatever takes over.
-const CLOSE_STEP: usize = 64;
-const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 /// Pause after the process ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection that came in.
 #[derive(Debug)]
-pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Accepted<S = TcpStream> {
+    pub(crate) stream: S,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) entry: Entry,
@@ -63,10 +65,10 @@ pub(crate) enum Order {
     },
     /// Accept what waits at this socket, then close it.
     Unlisten { address: SocketAddr },
-    /// Take leave until then, cut what is left, answer how many connections that were, and end.
+    /// Take leave until then, cut what is left, answer what became of all, and end.
     Drain {
         deadline: Instant,
-        done: oneshot::Sender<usize>,
+        done: oneshot::Sender<Left>,
     },
 }
 
@@ -84,6 +86,7 @@ impl Worker {
         config: Arc<Config>,
         tables: Arc<ArcSwap<Table>>,
         epoch: Instant,
+        log: Option<Log>,
     ) -> Result<Self, StartError> {
         let wrong = |source| StartError::Worker {
             worker: number,
@@ -106,7 +109,9 @@ impl Worker {
                     Err(error) => return drop(ready.send(Err(error))),
                 };
                 drop(ready.send(Ok(())));
-                let context = Rc::new(Context::new(config, number, tables, shared, epoch));
+                let mut context = Context::new(config, number, tables, shared, epoch);
+                context.log = log;
+                let context = Rc::new(context);
                 runtime.block_on(run(context, queue));
             })
             .map_err(wrong)?;
@@ -142,6 +147,17 @@ async fn run(context: Rc<Context>, mut orders: mpsc::Receiver<Order>) {
             ticking.pool.expire(ticking.now_ms());
         }
     });
+    if context.log.is_some() {
+        let logging = Rc::clone(&context);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(access_log::FLUSH).await;
+                if let Some(log) = &logging.log {
+                    log.flush();
+                }
+            }
+        });
+    }
     let mut sockets: HashMap<SocketAddr, Rc<Notify>> = HashMap::new();
     while let Some(order) = orders.recv().await {
         match order {
@@ -174,29 +190,16 @@ async fn run(context: Rc<Context>, mut orders: mpsc::Receiver<Order>) {
                 for closing in sockets.values() {
                     closing.notify_one();
                 }
-                let cut = take_leave(&context, deadline).await;
+                let left = leave::take(&context, deadline).await;
+                if let Some(log) = &context.log {
+                    log.flush();
+                }
                 // The asker may be gone; the leave is taken all the same.
-                let _ = done.send(cut);
+                let _ = done.send(left);
                 return;
             }
         }
     }
-}
-
-async fn take_leave(context: &Rc<Context>, deadline: Instant) -> usize {
-    context.drain();
-    let deadline = tokio::time::Instant::from_std(deadline);
-    // Sockets first accept what waits in their queues.
-    tokio::task::yield_now().await;
-    while context.connections.len() > 0 && tokio::time::Instant::now() < deadline {
-        context.connections.close_idle(CLOSE_STEP);
-        let _ = tokio::time::timeout(CLOSE_PAUSE, context.connections.one_gone()).await;
-    }
-    let cut = context.connections.close_all();
-    while context.connections.len() > 0 {
-        tokio::task::yield_now().await;
-    }
-    cut
 }
 
 async fn accept(
@@ -245,28 +248,73 @@ async fn take(
     let connection = context.connections.open(Rc::clone(context));
     let entry = Entry::new(address, virtual_hosts);
     let protocol = if virtual_hosts {
-        Some(Protocol::Http)
+        Some((Protocol::Http, false, None))
     } else {
         let table = context.table();
         entry
             .slot(&table)
             .and_then(|slot| table.gateway(slot))
-            .map(|gateway| gateway.protocol())
+            .map(|gateway| {
+                let expects_header = gateway.source.options.accept_proxy_protocol;
+                (gateway.protocol(), expects_header, gateway.tls.clone())
+            })
     };
-    let Some(protocol) = protocol else { return };
-    let local = stream.local_addr().unwrap_or(address);
-    let _ = stream.set_nodelay(true);
+    let Some((protocol, expects_header, acceptor)) = protocol else {
+        return;
+    };
+    // A socket on one address need not be asked where a connection came in.
+    let local = if address.ip().is_unspecified() {
+        stream.local_addr().unwrap_or(address)
+    } else {
+        address
+    };
     let accepted = Accepted {
         stream,
         peer,
         local,
         entry,
     };
-    let abort_by = connection.abort_by();
     let context = Rc::clone(context);
-    let task = match protocol {
-        Protocol::Http => tokio::task::spawn_local(http::serve(context, accepted, connection)),
-        Protocol::Tcp => tokio::task::spawn_local(tcp::serve(context, accepted, connection)),
+    if !expects_header {
+        return carry(context, accepted, connection, protocol, acceptor);
+    }
+    let abort_by = connection.abort_by();
+    let task = tokio::task::spawn_local(async move {
+        let mut accepted = accepted;
+        let limit = context.config.timeouts.head;
+        let told = proxy_protocol::receive(&mut accepted.stream);
+        let addresses = match connection.within(limit, told).await {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %accepted.peer, %error, "a connection is closed");
+                return context.rejected(ErrorKind::ProxyHeader);
+            }
+            Err(Elapsed) => return context.rejected(ErrorKind::ProxyHeader),
+        };
+        if let Some((client, to)) = addresses {
+            accepted.peer = client;
+            accepted.local = to;
+        }
+        carry(context, accepted, connection, protocol, acceptor);
+    });
+    abort_by(task.abort_handle());
+}
+
+/// Serves a connection whose client is known.
+fn carry(
+    context: Rc<Context>,
+    accepted: Accepted,
+    connection: Connection,
+    protocol: Protocol,
+    acceptor: Option<Arc<Acceptor>>,
+) {
+    let abort_by = connection.abort_by();
+    let task = match (protocol, acceptor) {
+        (protocol, Some(acceptor)) => {
+            tokio::task::spawn_local(tls::serve(context, accepted, connection, protocol, acceptor))
+        }
+        (Protocol::Http, None) => tokio::task::spawn_local(http::serve(context, accepted, connection)),
+        (Protocol::Tcp, None) => tokio::task::spawn_local(tcp::serve(context, accepted, connection)),
     };
     abort_by(task.abort_handle());
 }

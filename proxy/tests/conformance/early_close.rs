@@ -1,6 +1,8 @@
 //! An origin that closes at every byte of its answer.
 
-use crate::support::{Origin, World, status};
+use weir_proxy::Config;
+
+use crate::support::{Origin, World, one_worker, status};
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -10,7 +12,12 @@ fn get(path: &str) -> String {
 /// tell is one; and the next client must get its own answer.
 fn cut_everywhere(answer: &str, is_whole: impl Fn(usize) -> bool) {
     let origin = Origin::start();
-    let world = World::to(&origin);
+    // Each answer is seen once: nothing is repeated.
+    let config = Config {
+        retries: 0,
+        ..one_worker()
+    };
+    let world = World::with(config, &origin);
     let head_length = answer.find("\r\n\r\n").unwrap() + 4;
     for cut in 0..=answer.len() {
         for reset in [false, cut < answer.len()] {

@@ -82,7 +82,7 @@ fn bad_requests_are_answered_and_never_passed_on() {
             400,
         ),
         ("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n", 405),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        ("PRI * HTTP/2.0\r\nHost: h\r\n\r\n", 505),
         ("GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
         ("GET /\r\n\r\n", 400),
         ("\x16\x03\x01\x02\x00\x01\x00\x01\x03\x03\x01", 400),

@@ -334,6 +334,8 @@ pub struct World {
 pub fn one_worker() -> Config {
     Config {
         workers: 1,
+        // A scripted origin sees the connections of requests only.
+        health: None,
         ..Config::default()
     }
 }

@@ -1,6 +1,6 @@
 use super::{Answered, IsOwnCookie, Origin, request, response};
 use crate::{
-    config::Limits,
+    config::{Announce, Limits},
     http::head::{Asked, Request, Response, Version, room},
 };
 
@@ -9,6 +9,10 @@ fn origin() -> Origin {
         client: [203, 0, 113, 9].into(),
         local: "10.1.2.3:8080".parse().expect("address"),
         virtual_host: false,
+        secure: false,
+        distrusted: false,
+        announce: Announce::default(),
+        random: [1, 2, 3],
     }
 }
 
@@ -305,5 +309,54 @@ fn a_switch_of_protocols_names_the_new_one() {
             &[]
         ),
         "HTTP/1.1 426 U\r\nContent-Length: 0\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n"
+    );
+}
+
+#[test]
+fn what_a_distrusted_sender_says_of_its_way_is_left_out() {
+    let told = "GET / HTTP/1.1\r\nHost: h\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nA: b\r\n\
+                X-Forwarded-Proto: https\r\nX-Forwarded-Host: x\r\nX-Forwarded-Port: 1\r\n\r\n";
+    let distrusted = Origin {
+        distrusted: true,
+        ..origin()
+    };
+    assert_eq!(
+        forwarded_with(told, distrusted, None),
+        format!("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n{ADDED}")
+    );
+}
+
+#[test]
+fn more_lines_are_added_if_they_are_wanted() {
+    let wanted = Origin {
+        client: "2001:db8::1".parse().expect("address"),
+        secure: true,
+        announce: Announce {
+            forwarded: true,
+            host_and_port: true,
+            via: true,
+            begin_trace: true,
+        },
+        ..origin()
+    };
+    assert_eq!(
+        forwarded_with("GET / HTTP/1.0\r\nHost: h:1\r\n\r\n", wanted, None),
+        "GET / HTTP/1.1\r\nHost: h:1\r\nX-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: https\r\n\
+         X-Forwarded-Port: 8080\r\nX-Forwarded-Host: h:1\r\n\
+         Forwarded: for=\"[2001:db8::1]\";host=\"h:1\";proto=https\r\nVia: 1.0 weir\r\n\
+         traceparent: 00-00000000000000010000000000000003-0000000000000003-01\r\n\r\n"
+    );
+    let said = "GET / HTTP/1.1\r\nHost: h\r\ntraceparent: 00-1-2-01\r\nX-Forwarded-Host: x\r\nX-Forwarded-Port: 1\r\n\r\n";
+    let only = Origin {
+        announce: Announce {
+            host_and_port: true,
+            begin_trace: true,
+            ..Announce::default()
+        },
+        ..origin()
+    };
+    assert_eq!(
+        forwarded_with(said, only, None),
+        said.replace("\r\n\r\n", &format!("\r\n{ADDED}"))
     );
 }

@@ -19,8 +19,12 @@ pub(super) enum Field {
     ContentLength,
     Cookie,
     Expect,
+    Forwarded,
+    ForwardedFor,
+    ForwardedHost,
     ForwardedProto,
     ForwardedPort,
+    Traceparent,
     CacheControl,
     Http2Settings,
     Other,
@@ -43,17 +47,21 @@ pub(super) fn field(name: &[u8]) -> Field {
             _ => is("expect", Field::Expect),
         },
         7 => is("upgrade", Field::Upgrade),
+        9 => is("forwarded", Field::Forwarded),
         10 => match name.first() {
             Some(b'c' | b'C') => is("connection", Field::Connection),
             _ => is("keep-alive", Field::KeepAlive),
         },
+        11 => is("traceparent", Field::Traceparent),
         13 => is("cache-control", Field::CacheControl),
         14 => match name.first() {
             Some(b'c' | b'C') => is("content-length", Field::ContentLength),
             _ => is("http2-settings", Field::Http2Settings),
         },
-        16 => match name.first() {
-            Some(b'p' | b'P') => is("proxy-connection", Field::ProxyConnection),
+        15 => is("x-forwarded-for", Field::ForwardedFor),
+        16 => match (name.first(), name.get(12)) {
+            (Some(b'p' | b'P'), _) => is("proxy-connection", Field::ProxyConnection),
+            (_, Some(b'h' | b'H')) => is("x-forwarded-host", Field::ForwardedHost),
             _ => is("x-forwarded-port", Field::ForwardedPort),
         },
         17 => match name.first() {

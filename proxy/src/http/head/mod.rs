@@ -35,6 +35,16 @@ pub(crate) enum Version {
     Http11,
 }
 
+impl Version {
+    /// As it is written in a request line.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
 /// A set of header lines, by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lines(u128);

@@ -29,8 +29,11 @@ pub(crate) struct Request<'h, 'b> {
     upgrade: Option<&'b [u8]>,
     own: Lines,
     cookies: Lines,
+    forwarded: Lines,
     forwarded_proto: bool,
+    forwarded_host: bool,
     forwarded_port: Lines,
+    traceparent: bool,
 }
 
 /// Room for the header lines of one head.
@@ -97,8 +100,11 @@ impl<'h, 'b> Request<'h, 'b> {
             upgrade: None,
             own: Lines::default(),
             cookies: Lines::default(),
+            forwarded: Lines::default(),
             forwarded_proto: false,
+            forwarded_host: false,
             forwarded_port: Lines::default(),
+            traceparent: false,
         };
         request.read_fields()?;
         Ok(Some(request))
@@ -157,8 +163,20 @@ impl<'h, 'b> Request<'h, 'b> {
                         self.expects_continue = true;
                     }
                 }
-                Field::ForwardedProto => self.forwarded_proto = true,
-                Field::ForwardedPort => self.forwarded_port.insert(index),
+                Field::Forwarded | Field::ForwardedFor => self.forwarded.insert(index),
+                Field::ForwardedHost => {
+                    self.forwarded.insert(index);
+                    self.forwarded_host = true;
+                }
+                Field::ForwardedProto => {
+                    self.forwarded.insert(index);
+                    self.forwarded_proto = true;
+                }
+                Field::ForwardedPort => {
+                    self.forwarded.insert(index);
+                    self.forwarded_port.insert(index);
+                }
+                Field::Traceparent => self.traceparent = true,
             }
         }
         if self.version == Version::Http11 && self.host.is_none() {
@@ -272,6 +290,21 @@ impl<'h, 'b> Request<'h, 'b> {
     /// Whether the client says itself over which scheme it came.
     pub(crate) fn has_forwarded_proto(&self) -> bool {
         self.forwarded_proto
+    }
+
+    /// Whether the client says itself which host it asked for.
+    pub(crate) fn has_forwarded_host(&self) -> bool {
+        self.forwarded_host
+    }
+
+    /// Whether the request is part of a trace (W3C Trace Context).
+    pub(crate) fn has_traceparent(&self) -> bool {
+        self.traceparent
+    }
+
+    /// Lines that tell of the way that the request came.
+    pub(crate) fn forwarded_lines(&self) -> Lines {
+        self.forwarded
     }
 
     pub(crate) fn forwarded_port_lines(&self) -> Lines {

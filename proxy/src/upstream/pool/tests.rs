@@ -38,12 +38,13 @@ async fn the_newest_is_handed_out_first_and_only_to_its_instance() {
     let (first, _first_far) = pair().await;
     let (second, _second_far) = pair().await;
     let newest = second.local_addr().expect("address");
-    pool.put(7, first, 0);
-    pool.put(7, second, 1);
+    pool.put(7, first.into(), 0);
+    pool.put(7, second.into(), 1);
     assert!(pool.take(8, 1, u64::MAX).is_none());
     assert_eq!(
         pool.take(7, 1, u64::MAX)
             .expect("one")
+            .socket()
             .local_addr()
             .expect("address"),
         newest
@@ -56,7 +57,7 @@ async fn the_newest_is_handed_out_first_and_only_to_its_instance() {
 async fn what_waited_too_long_is_not_handed_out() {
     let pool = pool(2);
     let (stream, _far) = pair().await;
-    pool.put(7, stream, 0);
+    pool.put(7, stream.into(), 0);
     assert!(pool.take(7, 501, 500).is_none(), "too old for the one that asks");
     assert!(pool.take(7, 1_001, u64::MAX).is_none(), "too old for all");
     assert_eq!(pool.idle.borrow().total, 1);
@@ -75,12 +76,13 @@ async fn what_was_closed_or_speaks_unasked_is_not_handed_out() {
     chatty.readable().await.expect("the data are seen");
     let (good, _quiet) = pair().await;
     let address = good.local_addr().expect("address");
-    pool.put(7, good, 0);
-    pool.put(7, closed, 0);
-    pool.put(7, chatty, 0);
+    pool.put(7, good.into(), 0);
+    pool.put(7, closed.into(), 0);
+    pool.put(7, chatty.into(), 0);
     assert_eq!(
         pool.take(7, 0, u64::MAX)
             .expect("the quiet one")
+            .socket()
             .local_addr()
             .expect("address"),
         address
@@ -93,8 +95,8 @@ async fn no_more_than_so_many_are_kept_and_all_can_be_given_up() {
     let pool = pool(1);
     let (first, _first_far) = pair().await;
     let (second, _second_far) = pair().await;
-    pool.put(7, first, 0);
-    pool.put(7, second, 0);
+    pool.put(7, first.into(), 0);
+    pool.put(7, second.into(), 0);
     assert_eq!(pool.idle.borrow().total, 1);
     pool.expire(0);
     assert_eq!(pool.idle.borrow().total, 1);

@@ -1,0 +1,332 @@
+//! A short round of every fuzz target: seeds, mutated with a fixed seed, so that a failure comes again.
+//!
+//! `WEIR_MUTATION_SECONDS` makes the rounds longer, `WEIR_MUTATION_SEED` makes them others. For long runs see
+//! `docs/testing.md`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "the targets are shared with cargo-fuzz")]
+
+#[path = "../../fuzz/src/lib.rs"]
+mod targets;
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Marsaglia's xorshift, 64 bits.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Below `end`, or 0.
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % (end.max(1) as u64)).unwrap()
+    }
+
+    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}
+
+fn mutated(random: &mut Random, seeds: &[Vec<u8>], words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = random.of(seeds).clone();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        let end = (at + random.below(12)).min(bytes.len());
+        match random.below(8) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            1 if at < bytes.len() => bytes[at] = u8::try_from(random.below(256)).unwrap(),
+            2 => drop(bytes.drain(at..end)),
+            3 => {
+                let piece = bytes[at..end].to_vec();
+                let to = random.below(bytes.len() + 1);
+                bytes.splice(to..to, piece);
+            }
+            4 => {
+                let other = random.of(seeds);
+                let from = random.below(other.len() + 1);
+                let until = (from + random.below(60)).min(other.len());
+                bytes.splice(at..end, other[from..until].iter().copied());
+            }
+            5 => bytes.truncate(at),
+            _ => drop(bytes.splice(at..at, random.of(words).iter().copied())),
+        }
+    }
+    bytes
+}
+
+/// Calls the target with the seeds and, for a bounded time, with what is made of them.
+fn round(target: fn(&[u8]), seeds: Vec<Vec<u8>>, words: &[&[u8]]) {
+    let number = |name: &str, default| {
+        std::env::var(name).map_or(default, |text| text.parse::<u64>().expect("a number"))
+    };
+    let bound = Duration::from_secs(number("WEIR_MUTATION_SECONDS", 2));
+    let mut random = Random(number("WEIR_MUTATION_SEED", 20_261_122) | 1);
+    for seed in &seeds {
+        target(seed);
+    }
+    let began = Instant::now();
+    while began.elapsed() < bound {
+        for _ in 0..50 {
+            let bytes = mutated(&mut random, &seeds, words);
+            if let Err(panic) = std::panic::catch_unwind(|| target(&bytes)) {
+                eprintln_bytes(&bytes);
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the bytes are what a failure is about")]
+fn eprintln_bytes(bytes: &[u8]) {
+    eprintln!("with b\"{}\"", bytes.escape_ascii());
+}
+
+fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+const HTTP: &[&[u8]] = &[
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\0",
+    b" ",
+    b"\t",
+    b":",
+    b",",
+    b";",
+    b"0",
+    b"5",
+    b"ff",
+    b"\x80",
+    b"chunked",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 3\r\n",
+    b"Connection: close\r\n",
+    b"Connection: x\r\n",
+    b"Host: x\r\n",
+    b"HTTP/1.0",
+    b"http://h/",
+    b"Upgrade: x\r\n",
+    b"TE: trailers\r\n",
+    b"Cookie: a=b\r\n",
+    b"X-Forwarded-For: 1.2.3.4\r\n",
+    b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
+];
+
+#[test]
+fn request_head() {
+    round(
+        targets::request_head,
+        texts(&[
+            "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a?x=y HTTP/1.0\r\n\r\n",
+            "POST /b HTTP/1.1\r\nHost: h:80\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
+            "POST /c HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\nConnection: TE, x\r\nTE: trailers\r\nX: y\r\n\r\n",
+            "GET http://h/d HTTP/1.1\r\nHost: other\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\nHost: h\r\nCookie: a=b; c=d\r\nForwarded: for=1.2.3.4\r\n\r\n",
+        ]),
+        HTTP,
+    );
+}
+
+#[test]
+fn response_head() {
+    round(
+        targets::response_head,
+        texts(&[
+            "0HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine",
+            "1HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "0HTTP/1.0 304 \r\nConnection: keep-alive, x\r\nX: y\r\nCache-Control: private\r\n\r\n",
+            "0HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n",
+        ]),
+        HTTP,
+    );
+}
+
+#[test]
+fn chunked() {
+    round(
+        targets::chunked,
+        texts(&[
+            "5\r\nhello\r\n0\r\n\r\n",
+            "5;a=\"b\"\r\nhello\r\na\r\n0123456789\r\n0\r\nT: v\r\nU: w\r\n\r\nGET",
+        ]),
+        HTTP,
+    );
+}
+
+#[test]
+fn proxy_protocol() {
+    let mut binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x0a\0\0\x01\x12\x34\0\x50".to_vec();
+    let mut seeds = texts(&[
+        "PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\nGET /",
+        "PROXY TCP6 ::1 ::1 1 2\r\n",
+        "PROXY UNKNOWN\r\n",
+    ]);
+    seeds.push(binary.clone());
+    binary[12] = 0x20;
+    seeds.push(binary);
+    round(
+        targets::proxy_protocol,
+        seeds,
+        &[
+            b"\r\n", b" ", b"0", b"TCP4", b"TCP6", b"::", b"\x21", b"\xff", b"\0", b"+", b"65536",
+        ],
+    );
+}
+
+#[test]
+fn condition() {
+    round(
+        targets::condition,
+        texts(&[
+            "User-Agent = Firefox",
+            "(host == a OR not has cookie vamp) AND misses header X",
+            "header X-Canary has yes and cookie c contains d",
+            "<path_beg -i /shop /cart> or < hdr_sub(user-agent) -i android >",
+            "<path_reg ^/shop/[a-z]+/[0-9]+>",
+            "<hdr_ip(x-forwarded-for) 172.16.0.0/12> and <src 10.0.0.0/8>",
+            "<urlp(debug) 1> and not <method GET POST>",
+        ]),
+        &[
+            b" and ",
+            b" or ",
+            b"not ",
+            b"(",
+            b")",
+            b"<",
+            b">",
+            b"!",
+            b"=",
+            b"==",
+            b"!=",
+            b" has ",
+            b"\"",
+            b"'",
+            b"\\",
+            b" -i ",
+            b"hdr(",
+            b"(?:",
+            b"[a-",
+            b"*",
+            b"\xc3\xa9",
+            b"\n",
+        ],
+    );
+}
+
+/// Files of a folder of the repository that end with this.
+fn files(folder: &str, end: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(end))
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn artifact() {
+    let mut seeds = files("control/artifact/testdata/good", ".txt");
+    seeds.extend(texts(&[
+        "name: b\ndeployable: d\nports: {web: 8080/http}\nenvironment_variables: {A: b}\n",
+        "name: s\ncpu: 0.2\nmemory: 64MB\ninstances: 2\n",
+        "name: g\nport: 80\nsticky: route\nroutes: {a: {weight: 50%}, b: {weight: 50%, condition: 'user-agent == x'}}\n",
+        "name: p\ngateways: {80: a/web}\nclusters: {a: {services: [{breed: {name: b, deployable: d, ports: {web: 80}}}]}}\n",
+    ]));
+    round(
+        targets::artifact,
+        seeds,
+        &[
+            b"\n",
+            b": ",
+            b"- ",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b"\"",
+            b"'",
+            b"|\n",
+            b"&a ",
+            b"*a",
+            b"!!str ",
+            b"---\n",
+            b"~",
+            b"null",
+            b"%",
+            b"0",
+            b"1e9",
+            b"MB",
+            b"  ",
+            b"#",
+            b"ref: ",
+            b"\t",
+            b"\xc3\xa9",
+        ],
+    );
+}
+
+#[test]
+fn wire() {
+    round(
+        targets::wire,
+        files("proxy/model/testdata/v1", ".json"),
+        &[
+            b"\"", b"{", b"}", b"[", b"]", b",", b":", b"null", b"0", b"-1", b"1e99", b"10001", b"\\u0000",
+            b"\\",
+        ],
+    );
+}
+
+#[test]
+fn document() {
+    let route = r#"{"weight":"100%","condition":"User-Agent == x","condition_strength":"50%","instances":["127.0.0.1:1",{"id":"x","host":"h","port":1,"state":"draining"}]}"#;
+    let options = r#"{"health":{"protocol":"http","path":"/h","interval":"2s","rise":2},"timeouts":{"connect":"5s"},"send_proxy_protocol":"v2","protocol":"http2","slow_start":"10s","instances":["h:9"]}"#;
+    let seeds = texts(&[
+        &format!(
+            r#"{{"gateways":{{"g":{{"port":80,"sticky":"route","virtual_hosts":["a"],"routes":{{"a":{route}}}}}}}}}"#
+        ),
+        &format!(
+            r#"{{"gateways":{{"g":{{"port":"80/tcp","address":"::1","routes":{{"a":{options},"b":{{"gateway":"i"}}}}}},"i":{{"routes":{{"a":{route}}}}}}}}}"#
+        ),
+    ]);
+    round(
+        targets::document,
+        seeds,
+        &[
+            b"\"",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b",",
+            b":",
+            b"null",
+            b"0",
+            b"-1",
+            b"%",
+            b"50%",
+            b"\"weight\":",
+            b"/",
+            b"ms",
+            b"24h",
+            b"[::1]:1",
+            b"\\u00e9",
+        ],
+    );
+}
