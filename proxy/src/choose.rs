@@ -20,7 +20,7 @@ use std::{
 use weir_model::{Balance, Snapshot, Sticky};
 
 use crate::{
-    condition::RequestView,
+    condition::{Names, RequestView},
     error::ErrorKind,
     metrics::add,
     table::{Endpoint, Endpoints, Gateway, Next, Route, Table},
@@ -506,12 +506,18 @@ fn decide<R: RequestView>(gateway: &Gateway, slot: u32, request: Option<&R>) -> 
         ..NO_HOP
     };
     if let Some(request) = request {
+        let names = if gateway.conditioned.is_empty() {
+            None
+        } else {
+            Some(Names::of(request))
+        };
         for index in &gateway.conditioned {
             let route = gateway.routes.get(usize::from(*index))?;
             if !route
                 .condition
                 .as_ref()
-                .is_some_and(|condition| condition.matches(request))
+                .zip(names)
+                .is_some_and(|(condition, names)| condition.matches_among(request, names))
             {
                 continue;
             }

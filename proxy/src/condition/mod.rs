@@ -41,6 +41,30 @@ pub trait RequestView {
     fn destination_port(&self) -> u16;
 }
 
+/// The names of a request's headers, as a set that may hold too many: 64 bits, one for each value of a small
+/// hash over length, first and last letter. One look at the headers serves every condition of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names(u64);
+
+impl Names {
+    /// Those of this request.
+    pub fn of(request: &impl RequestView) -> Self {
+        Self((0..request.header_count()).fold(0, |names, index| names | Self::one(request.header(index).0).0))
+    }
+
+    fn one(name: &[u8]) -> Self {
+        let letter =
+            |letter: Option<&u8>| letter.map_or(0, |letter| usize::from(letter.to_ascii_lowercase()));
+        let hash = name.len().wrapping_mul(7) ^ letter(name.first()).wrapping_mul(5) ^ letter(name.last());
+        Self(1 << (hash % 64))
+    }
+
+    /// `false`: certainly not.
+    fn may_have(self, one: Self) -> bool {
+        self.0 & one.0 != 0
+    }
+}
+
 /// A condition ready for the request path.
 #[derive(Clone, Debug)]
 pub struct Compiled {
@@ -95,9 +119,14 @@ impl Compiled {
 
     /// Whether the request is meant.
     pub fn matches(&self, request: &impl RequestView) -> bool {
+        self.matches_among(request, Names::of(request))
+    }
+
+    /// As [`Compiled::matches`], where `names` are those of this very request.
+    pub fn matches_among(&self, request: &impl RequestView, names: Names) -> bool {
         let mut at = self.start;
         while let Some(step) = self.steps.get(at.0 as usize) {
-            at = if step.test.holds(request) {
+            at = if step.test.holds(request, names) {
                 step.if_true
             } else {
                 step.if_false

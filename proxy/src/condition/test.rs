@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use memchr::{memchr, memchr2, memmem::Finder};
 use weir_model::condition::{self as model, Fetch, TextMatch};
 
-use super::{RequestView, value};
+use super::{Names, RequestView, value};
 
 /// A leaf of a condition.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Test {
     fetch: Fetch,
     /// Finds the name of a cookie or a parameter: most texts need no closer look, since it is not in them.
     name: Option<Finder<'static>>,
+    /// The header that is looked at, if one is: a request without it needs no look at its headers.
+    header: Option<Names>,
     matcher: Matcher,
 }
 
@@ -53,23 +55,40 @@ impl Test {
             }
             _ => None,
         };
+        let header = match &test.fetch {
+            Fetch::Header(name)
+            | Fetch::FullHeader(name)
+            | Fetch::HeaderCount(name)
+            | Fetch::FullHeaderCount(name) => Some(Names::one(name.as_bytes())),
+            Fetch::Cookie(_) | Fetch::CookieCount(_) => Some(Names::one(b"cookie")),
+            _ => None,
+        };
         Self {
+            header,
             fetch: test.fetch.clone(),
             name,
             matcher,
         }
     }
 
-    /// Whether one of the fetched values is as it must be.
-    pub(super) fn holds(&self, request: &impl RequestView) -> bool {
+    /// Whether one of the fetched values is as it must be. `names` are those of the request's headers.
+    pub(super) fn holds(&self, request: &impl RequestView, names: Names) -> bool {
+        if self.header.is_some_and(|header| !names.may_have(header)) {
+            return match &self.fetch {
+                Fetch::HeaderCount(_) | Fetch::FullHeaderCount(_) | Fetch::CookieCount(_) => {
+                    self.matcher.integer(0)
+                }
+                _ => false,
+            };
+        }
         let text = |value: &[u8]| self.matcher.text(value);
-        let names = |text: &&[u8]| self.name.as_ref().is_none_or(|name| name.find(text).is_some());
+        let in_text = |text: &&[u8]| self.name.as_ref().is_none_or(|name| name.find(text).is_some());
         match &self.fetch {
             Fetch::Method => text(request.method()),
             Fetch::Path => value::path(request.target()).is_some_and(text),
             Fetch::Url => text(request.target()),
             Fetch::UrlParameter(name) => {
-                let target = Some(request.target()).filter(names);
+                let target = Some(request.target()).filter(in_text);
                 target.is_some_and(|target| value::parameters(target, name.as_bytes()).any(text))
             }
             Fetch::Header(name) => value::header_lines(request, name).any(|line| value::list(line).any(text)),
@@ -81,11 +100,11 @@ impl Test {
                 .matcher
                 .integer(count(value::header_lines(request, name).map(|_| 1))),
             Fetch::Cookie(name) => value::header_lines(request, "cookie")
-                .filter(names)
+                .filter(in_text)
                 .any(|line| value::cookies(line, name.as_bytes()).any(text)),
             Fetch::CookieCount(name) => self.matcher.integer(count(
                 value::header_lines(request, "cookie")
-                    .filter(names)
+                    .filter(in_text)
                     .map(|line| value::cookies(line, name.as_bytes()).count()),
             )),
             Fetch::Source => self.matcher.address(request.source()),
