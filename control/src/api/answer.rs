@@ -76,6 +76,11 @@ pub(super) fn formed(mut response: Response, format: Format) -> Response {
     response
 }
 
+/// The body that has no form yet.
+pub(super) fn tree(response: &Response) -> Option<&Value> {
+    response.extensions().get::<Tree>().map(|Tree(tree)| tree)
+}
+
 /// A good answer.
 #[derive(Debug)]
 pub(super) struct Answer {

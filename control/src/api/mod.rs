@@ -20,6 +20,7 @@ mod openapi;
 mod paging;
 mod path;
 mod references;
+mod refusal;
 mod request;
 mod serve;
 mod stream;
@@ -54,6 +55,8 @@ pub(crate) struct Api {
     stop: CancellationToken,
     /// Bounds streams.
     streams: Arc<Semaphore>,
+    /// Bounds events about refusals.
+    refusals: Arc<refusal::Refusals>,
 }
 
 impl Api {
@@ -64,6 +67,7 @@ impl Api {
             uuid: Uuid::new_v4(),
             stop,
             streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+            refusals: Arc::default(),
         }
     }
 }
@@ -102,6 +106,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/{namespace}/api/v1", any(not_found))
         .route("/{namespace}/api/v1/{*rest}", any(not_found))
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(api.clone(), refusal::told))
         .layer(from_fn_with_state(api.clone(), layers::guard))
         .layer(from_fn_with_state(api.clone(), layers::origin))
         .layer(from_fn(layers::finish))

@@ -106,3 +106,26 @@ async fn events_are_streamed_as_they_happen_and_go_on_where_a_reader_was() {
     assert!(again.next().await.is_none());
     drop(folder);
 }
+
+#[tokio::test]
+async fn a_refused_change_is_an_event_with_its_places() {
+    let world = World::new().await;
+    let wrong = "name: shop\nclusters:\n  front:\n    services:\n      breed: front:1\n      scale: {cpu: 1, memory: 64KB}\n";
+    world.post("/blueprints", wrong).await.is(400);
+    world.post("/blueprints?validate_only=true", wrong).await.is(400);
+    world.get("/breeds/missing").await.is(404);
+    let events = world.get("/events?tag=http_api:ERROR").await.is(200).json();
+    assert_eq!(
+        events.as_array().map(Vec::len),
+        Some(1),
+        "trying out and reading are not told: {events}"
+    );
+    let value = &events[0]["value"];
+    assert_eq!(
+        (&value["method"], &value["status"]),
+        (&json!("POST"), &json!(400))
+    );
+    let problem = &value["problems"][0];
+    assert_eq!(problem["path"], "clusters/front/services/0/scale/memory");
+    assert_eq!((&problem["line"], &problem["column"]), (&json!(6), &json!(31)));
+}
