@@ -25,7 +25,7 @@
 //! **Job.** From an already parsed tree (YAML or JSON) to checked gateways, and back.
 //!
 //! **Invariants.** Reading is strict and tells every problem at once: unknown keys are refused, and what is
-//! read makes a [`Snapshot`](crate::Snapshot) without problems. What [`write`] writes, [`read()`] reads as the same.
+//! read makes a [`Snapshot`](crate::Snapshot) without problems. What [`write()`] writes, [`read()`] reads as the same.
 //!
 //! **Absent.** No YAML parser and no files: `weir-store` has those.
 
