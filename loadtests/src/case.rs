@@ -40,6 +40,12 @@ pub(crate) struct Case {
     /// Routes with a condition that never matches, before the others.
     #[serde(default)]
     generate_conditions: usize,
+    /// Whether clients speak TLS 1.3.
+    #[serde(default)]
+    pub(crate) tls: bool,
+    /// Whether clients speak HTTP/2 (over TLS).
+    #[serde(default)]
+    pub(crate) http2: bool,
     /// Changes of the configuration while the load runs.
     #[serde(default)]
     pub(crate) swaps_per_second: u32,

@@ -9,12 +9,10 @@ use std::{
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::Semaphore,
-    task::LocalSet,
-};
+use tokio::{sync::Semaphore, task::LocalSet};
+use tokio_rustls::TlsConnector;
+
+use crate::connection::{Connection, HOST, connector};
 
 /// What the clients of one round saw.
 #[derive(Debug)]
@@ -23,17 +21,21 @@ pub(crate) struct Seen {
     pub(crate) errors: u64,
     pub(crate) latency_us: Histogram<u64>,
     /// Connections that are still open, for as long as this lives.
-    pub(crate) open: Vec<TcpStream>,
+    pub(crate) open: Vec<Connection>,
 }
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Load {
     pub(crate) to: SocketAddr,
     pub(crate) connections: usize,
     pub(crate) requests: u64,
     pub(crate) keep_alive: bool,
     pub(crate) body_bytes: usize,
+    /// Certificate of the target (DER), if it is spoken to by TLS.
+    pub(crate) certificate: Option<Vec<u8>>,
+    /// HTTP/2 instead of HTTP/1.1.
+    pub(crate) http2: bool,
     /// Requests under way at a time, however many connections there are.
     pub(crate) at_once: usize,
 }
@@ -52,6 +54,11 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
         latency_us: Histogram::new_with_bounds(1, 60_000_000, 3)?,
         open: Vec::new(),
     }));
+    let tls = match &load.certificate {
+        Some(certificate) => Some(connector(certificate, load.http2)?),
+        None => None,
+    };
+    let load = Rc::new(load);
     let permits = Rc::new(Semaphore::new(load.at_once));
     let local = LocalSet::new();
     local.block_on(&runtime, async {
@@ -60,7 +67,8 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
             let share = load.requests / load.connections as u64
                 + u64::from((number as u64) < load.requests % load.connections as u64);
             clients.push(tokio::task::spawn_local(client(
-                load,
+                Rc::clone(&load),
+                tls.clone(),
                 share,
                 Rc::clone(&seen),
                 Rc::clone(&permits),
@@ -77,17 +85,23 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
         .context("a client is still running")
 }
 
-async fn client(load: Load, requests: u64, seen: Rc<RefCell<Seen>>, permits: Rc<Semaphore>) {
+async fn client(
+    load: Rc<Load>,
+    tls: Option<TlsConnector>,
+    requests: u64,
+    seen: Rc<RefCell<Seen>>,
+    permits: Rc<Semaphore>,
+) {
     let connection = if load.keep_alive {
         ""
     } else {
         "Connection: close\r\n"
     };
     let request = format!(
-        "GET /load HTTP/1.1\r\nHost: load.example\r\nUser-Agent: load/1.0\r\nAccept: */*\r\nCookie: a=b\r\n{connection}\r\n"
+        "GET /load HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: load/1.0\r\nAccept: */*\r\nCookie: a=b\r\n{connection}\r\n"
     );
     let mut buffer = vec![0; 64 * 1024];
-    let mut kept: Option<TcpStream> = None;
+    let mut kept: Option<Connection> = None;
     for _ in 0..requests {
         let Ok(_permit) = permits.acquire().await else {
             return;
@@ -96,14 +110,11 @@ async fn client(load: Load, requests: u64, seen: Rc<RefCell<Seen>>, permits: Rc<
         let outcome = tokio::time::timeout(PATIENCE, async {
             let mut stream = match kept.take() {
                 Some(stream) => stream,
-                None => {
-                    let stream = TcpStream::connect(load.to).await?;
-                    stream.set_nodelay(true)?;
-                    stream
-                }
+                None => Connection::open(&load, tls.as_ref()).await?,
             };
-            stream.write_all(request.as_bytes()).await?;
-            answer(&mut stream, &mut buffer, load.body_bytes).await?;
+            stream
+                .ask(request.as_bytes(), &mut buffer, load.body_bytes)
+                .await?;
             std::io::Result::Ok(stream)
         })
         .await;
@@ -121,33 +132,4 @@ async fn client(load: Load, requests: u64, seen: Rc<RefCell<Seen>>, permits: Rc<
         }
     }
     seen.borrow_mut().open.extend(kept);
-}
-
-/// Reads one answer and checks status and length.
-async fn answer(stream: &mut TcpStream, buffer: &mut [u8], body_bytes: usize) -> std::io::Result<()> {
-    let wrong = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let mut filled = 0;
-    let head = loop {
-        let read = stream.read(buffer.get_mut(filled..).unwrap_or_default()).await?;
-        if read == 0 {
-            return Err(wrong("closed early"));
-        }
-        filled += read;
-        if let Some(end) = memchr::memmem::find(buffer.get(..filled).unwrap_or_default(), b"\r\n\r\n") {
-            break end + 4;
-        }
-    };
-    if !buffer.starts_with(b"HTTP/1.1 200") {
-        return Err(wrong("another status"));
-    }
-    let mut rest = (head + body_bytes)
-        .checked_sub(filled)
-        .ok_or_else(|| wrong("too long"))?;
-    while rest > 0 {
-        match stream.read(buffer).await? {
-            0 => return Err(wrong("closed early")),
-            read => rest = rest.checked_sub(read).ok_or_else(|| wrong("too long"))?,
-        }
-    }
-    Ok(())
 }

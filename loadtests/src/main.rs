@@ -8,6 +8,7 @@
 mod backend;
 mod case;
 mod client;
+mod connection;
 mod measure;
 mod relay;
 mod report;

@@ -122,6 +122,8 @@ fn measure_one(case: &Case, running: &Running, divisor: u64) -> anyhow::Result<F
         requests,
         keep_alive: case.keep_alive,
         body_bytes: case.body_bytes,
+        certificate: running.certificate.clone(),
+        http2: case.http2,
         at_once: match case.measure {
             Measure::Cpu => case.connections,
             // Buffers of requests under way are not what an idle connection holds.
@@ -133,7 +135,7 @@ fn measure_one(case: &Case, running: &Running, divisor: u64) -> anyhow::Result<F
             // Warm: pools filled, code touched.
             client::run(Load {
                 requests: requests / 10 + 1,
-                ..load
+                ..load.clone()
             })?;
             let swapping = Swapping::start(case, running);
             let before = Cpu::of(&running.processes)?;

@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     case::{Case, Place},
+    connection::HOST,
     measure,
 };
 
@@ -32,6 +33,8 @@ pub(crate) struct Running {
     child: Child,
     /// The configuration that may be written anew while it runs.
     pub(crate) configuration: Option<(PathBuf, String)>,
+    /// What it proves to be itself with, if it speaks TLS (DER).
+    pub(crate) certificate: Option<Vec<u8>>,
     /// Kept until the process has ended.
     _dir: tempfile::TempDir,
 }
@@ -94,9 +97,14 @@ impl Target {
         let Some(text) = case.configuration(file, &place)? else {
             return Ok(None);
         };
-        if self.name == "relay" && !case.keep_alive {
+        if self.name == "relay" && (!case.keep_alive || case.tls) {
             return Ok(None);
         }
+        let certificate = if case.tls {
+            Some(certify(dir.path())?)
+        } else {
+            None
+        };
         let path = dir.path().join(file);
         fs::write(&path, &text)?;
         let mut command = Command::new("taskset");
@@ -151,6 +159,7 @@ impl Target {
             processes: measure::family(child.id()),
             child,
             configuration: (self.name == "weir").then_some((path, text)),
+            certificate,
             _dir: dir,
         }))
     }
@@ -215,6 +224,16 @@ fn first_line(program: &Path, arguments: &[&str]) -> Option<String> {
         output.stdout
     };
     Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_owned())
+}
+
+/// Makes a certificate and its key: `cert.pem`, `key.pem`, and `both.pem` for who wants them in one file.
+fn certify(dir: &Path) -> anyhow::Result<Vec<u8>> {
+    let made = rcgen::generate_simple_self_signed([HOST.to_owned()])?;
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    fs::write(dir.join("cert.pem"), &certificate)?;
+    fs::write(dir.join("key.pem"), &key)?;
+    fs::write(dir.join("both.pem"), certificate + &key)?;
+    Ok(made.cert.der().to_vec())
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {
