@@ -8,8 +8,8 @@ use std::{
 use axum::{Json, Router, routing::get};
 use tokio::{net::TcpListener, task::JoinHandle};
 use weir_model::{
-    AgentId, Frame, GatewayFrame, GatewayName, Generation, InstanceFrame, InstanceId, LatencyCounts,
-    OutcomeCounts, Refusal, RouteFrame, RouteName,
+    AgentId, EndpointState, Frame, GatewayFrame, GatewayName, Generation, InstanceFrame, InstanceId,
+    LatencyCounts, OutcomeCounts, Refusal, RouteFrame, RouteName,
 };
 
 use super::{TrafficQuery, agents, read, traffic, window};
@@ -46,7 +46,11 @@ fn route(name: &str, requests: u64, fives: u64) -> RouteFrame {
             in_flight: 0,
             outcomes: OutcomeCounts::default(),
             latency: LatencyCounts::default(),
-            state: Default::default(),
+            state: if fives > 0 {
+                EndpointState::Down
+            } else {
+                EndpointState::Unknown
+            },
             last_check: None,
         }],
     }
@@ -155,6 +159,7 @@ async fn agents_are_added_within_the_window() {
         ("127.0.0.1:1", 2_150)
     );
     assert_eq!(one.instances[0].healthy, None);
+    assert_eq!(two.instances[0].healthy, Some(false), "an agent cannot reach it");
     for server in servers {
         server.abort();
     }

@@ -127,7 +127,7 @@ pub(crate) struct InstanceView {
     pub(crate) address: String,
     /// Through this route, since the agents started.
     pub(crate) requests: u64,
-    /// Whether it is ready; `None` for an address that is not one of ours.
+    /// Whether it is ready and every agent that checks it can reach it; `None` if nobody knows.
     pub(crate) healthy: Option<bool>,
 }
 
@@ -319,16 +319,27 @@ impl View<'_> {
         };
         for (id, counted) in &figures.instances {
             match views.iter_mut().find(|view| view.id == *id) {
-                Some(view) => view.requests = counted.requests,
+                Some(view) => {
+                    view.requests = counted.requests;
+                    view.healthy = healthy(view.healthy, counted.reachable);
+                }
                 None => views.push(InstanceView {
                     id: id.clone(),
                     address: counted.address.clone(),
                     requests: counted.requests,
-                    healthy: self.ready.get(id.as_str()).copied(),
+                    healthy: healthy(self.ready.get(id.as_str()).copied(), counted.reachable),
                 }),
             }
         }
         views
+    }
+}
+
+/// What control and the agents know together.
+fn healthy(ready: Option<bool>, reachable: Option<bool>) -> Option<bool> {
+    match (ready, reachable) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (ready, reachable) => ready.or(reachable),
     }
 }
 

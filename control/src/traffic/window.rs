@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_model::{Frame, InstanceFrame, LatencyCounts, OutcomeCounts, RouteFrame};
+use weir_model::{EndpointState, Frame, InstanceFrame, LatencyCounts, OutcomeCounts, RouteFrame};
 
 /// Figures of a gateway.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +37,8 @@ pub(super) struct InstanceFigures {
     pub(super) address: String,
     /// Since the agents started.
     pub(super) requests: u64,
+    /// What the agents' checks say: `Some(false)` if one of them cannot reach it, `None` if nobody knows.
+    pub(super) reachable: Option<bool>,
 }
 
 /// Adds one agent's figures: its latest frame, and what came after `base` (`None`: after its start).
@@ -79,6 +81,11 @@ pub(super) fn add(figures: &mut BTreeMap<String, GatewayFigures>, latest: &Frame
 
 fn add_instance(route: &mut RouteFigures, instance: &InstanceFrame) {
     let sum = route.instances.entry(instance.id.to_string()).or_default();
+    sum.reachable = match instance.state {
+        EndpointState::Down | EndpointState::Ejected => Some(false),
+        EndpointState::Up => sum.reachable.or(Some(true)),
+        EndpointState::Draining | EndpointState::Unknown => sum.reachable,
+    };
     sum.address.clone_from(&instance.address);
     sum.requests += instance.requests;
 }
