@@ -17,7 +17,7 @@ use bytes::BufMut as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Bytes of a buffer. A large body passes in pieces of this size.
-pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+pub(crate) const BUFFER_BYTES: usize = 128 * 1024;
 /// Buffers that a worker keeps for later.
 const KEPT_MAX: usize = 64;
 
