@@ -295,22 +295,19 @@ fn summarise(
 }
 
 fn machine() -> String {
-    let model = fs::read_to_string("/proc/cpuinfo")
-        .ok()
-        .and_then(|text| {
-            Some(
-                text.lines()
-                    .find(|line| line.starts_with("model name"))?
-                    .split(':')
-                    .nth(1)?
-                    .trim()
-                    .to_owned(),
-            )
-        })
-        .unwrap_or_else(|| "unknown processor".to_owned());
-    let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZeroUsize::get);
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors
+        .lines()
+        .find(|line| line.starts_with("model name"))
+        .and_then(|line| Some(line.split(':').nth(1)?.trim()))
+        .unwrap_or("unknown processor");
+    // All of the machine's, not only those that this process was pinned to.
+    let count = processors
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{model}, {cpus} processors, Linux {}", kernel.trim())
+    format!("{model}, {count} processors, Linux {}", kernel.trim())
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {
