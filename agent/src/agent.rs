@@ -1,6 +1,6 @@
 //! An agent as its owner sees it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
@@ -10,12 +10,15 @@ use weir_proxy::{Drained, Proxy};
 
 use crate::{
     Config,
-    admin::{self, Admin},
+    admin::{self, Admin, MoreMetrics},
+    dns::Answerer,
     feed::Feed,
     follow::Follower,
+    handover::{self, Inherited, Offered, Successor},
     identity::{self, FolderLock},
     last_good::LastGood,
     presence::Presence,
+    ship::Shipper,
     status::Status,
 };
 
@@ -26,11 +29,14 @@ pub struct Agent {
     proxy: Proxy,
     status: Arc<Status>,
     admin: Option<Admin>,
+    shipper: Option<Shipper>,
+    dns: Option<Answerer>,
     admin_address: SocketAddr,
     follower: (CancellationToken, JoinHandle<()>),
     presence: (CancellationToken, Option<JoinHandle<()>>),
+    data_dir: PathBuf,
     /// Released when all else has ended.
-    _folder: FolderLock,
+    folder: FolderLock,
 }
 
 impl Agent {
@@ -40,20 +46,32 @@ impl Agent {
     /// # Errors
     /// If the data folder cannot be used, the admin listener cannot bind or the proxy cannot start.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Box::pin(Self::take_over(config, None)).await
+    }
+
+    /// As [`Agent::start`], with what the process before had, which serves until this one does.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub async fn take_over(config: Config, mut inherited: Option<Inherited>) -> anyhow::Result<Self> {
         let data_dir = config.data_dir.clone();
         let given = config.id.clone();
-        let (folder, id) = tokio::task::spawn_blocking(move || {
-            let folder = identity::lock(&data_dir)?;
-            let id = match given {
-                Some(id) => id,
-                None => identity::load_or_create(&data_dir)?,
+        let taken = inherited.as_mut().and_then(Inherited::lock);
+        let (folder, id, faults) = tokio::task::spawn_blocking(move || {
+            let (folder, unwritable) = match taken {
+                Some(lock) => (FolderLock::taken_over(lock), None),
+                None => identity::lock(&data_dir)?,
+            };
+            let (id, fault) = match given {
+                Some(id) => (id, None),
+                None => identity::load_or_create(&data_dir),
             };
             identity::check(&id)?;
-            anyhow::Ok((folder, id))
+            anyhow::Ok((folder, id, unwritable.or(fault)))
         })
         .await??;
-        let bound = admin::bind(config.admin)?;
-        let advertised = config.advertise.unwrap_or_else(|| bound.address.to_string());
+        let bound = admin::bind(&config, inherited.as_mut())?;
+        let advertised = config.advertise.unwrap_or_else(|| bound.advertised());
         let proxy = Proxy::start_as(id.clone(), config.proxy).context("the proxy cannot start")?;
         let capabilities = config.store.capabilities();
         let status = Arc::new(Status::new(
@@ -62,7 +80,22 @@ impl Agent {
             config.store.kind(),
             config.prefix.clone(),
         ));
-        let admin = Admin::start(bound, &proxy, Arc::clone(&status))?;
+        if let Some(fault) = faults {
+            status.folder(fault);
+        }
+        let shipper = config
+            .shipping
+            .map(|shipping| Shipper::start(shipping, &id, status.acknowledgement().started_at_ms))
+            .transpose()?;
+        let more = shipper.as_ref().map(|shipper| -> MoreMetrics {
+            let figures = shipper.figures();
+            Arc::new(move |text: &mut String| figures.expose(text))
+        });
+        let dns = match config.dns {
+            Some(dns) => Some(Answerer::start(dns, proxy.clone(), inherited.as_mut().and_then(Inherited::dns)).await?),
+            None => None,
+        };
+        let admin = Admin::start(bound, &proxy, Arc::clone(&status), more)?;
         tracing::info!(agent = %id, admin = %admin.address, store = config.store.kind(), prefix = config.prefix, "the agent starts");
 
         let last_good = LastGood::in_folder(&config.data_dir);
@@ -72,7 +105,14 @@ impl Agent {
             Arc::clone(&status),
             capabilities.writable,
         );
+        if let Some(inherited) = &mut inherited {
+            inherited.give_to(&proxy).await;
+        }
         feed.begin().await;
+        if let Some(inherited) = inherited {
+            inherited.served(&proxy).await;
+        }
+        handover::note_process(&config.data_dir);
         let follower = Follower {
             store: Arc::clone(&config.store),
             prefix: config.prefix.clone(),
@@ -94,12 +134,15 @@ impl Agent {
             status,
             admin_address: admin.address,
             admin: Some(admin),
+            shipper,
+            dns,
             follower: (end_follower.clone(), tokio::spawn(follower.run(end_follower))),
             presence: (
                 end_presence.clone(),
                 present.then(|| tokio::spawn(presence.run(end_presence))),
             ),
-            _folder: folder,
+            data_dir: config.data_dir,
+            folder,
         })
     }
 
@@ -111,6 +154,11 @@ impl Agent {
     /// Where the admin listener is bound.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Where names of virtual hosts are answered, if they are.
+    pub fn dns_address(&self) -> Option<SocketAddr> {
+        Some(self.dns.as_ref()?.address)
     }
 
     /// The data plane.
@@ -126,6 +174,63 @@ impl Agent {
     /// Opens the file of the access log anew, within a moment: its old one was moved away.
     pub fn reopen_access_log(&self) {
         self.proxy.reopen_access_log();
+    }
+
+    /// Starts a successor, which serves beside this process when this returns. Then [`Agent::hand_over`] must follow.
+    ///
+    /// # Errors
+    /// Why there is no successor: this process goes on as before.
+    pub async fn offer(&self, successor: &Successor) -> anyhow::Result<Offered> {
+        anyhow::ensure!(
+            std::process::id() != 1,
+            "the first process of a container cannot be succeeded: start another container"
+        );
+        let mut named = Vec::new();
+        if let Some(lock) = self.folder.share()? {
+            named.push((handover::LOCK, lock));
+        }
+        if let Some(admin) = &self.admin {
+            named.extend(admin.share()?);
+        }
+        if let Some(dns) = &self.dns {
+            named.push((handover::DNS, dns.share()?));
+        }
+        let listeners = self.proxy.share().await;
+        let successor = successor.clone();
+        tokio::task::spawn_blocking(move || handover::offer(&successor, &named, &listeners)).await?
+    }
+
+    /// Leaves the store and everything else to the successor, and takes leave of the connections.
+    pub async fn hand_over(mut self, offered: Offered, deadline: Duration) -> Drained {
+        self.follower.0.cancel();
+        let _ = (&mut self.follower.1).await;
+        self.presence.0.cancel();
+        if let Some(presence) = self.presence.1.take() {
+            let _ = presence.await;
+        }
+        if let Some(admin) = self.admin.take() {
+            admin.keep_file();
+            admin.shutdown().await;
+        }
+        self.dns = None;
+        let process = offered.process();
+        offered.left();
+        tracing::info!(agent = %self.id, process, deadline_s = deadline.as_secs(), "another process has taken over; connections may finish");
+        let drained = self.proxy.hand_over(deadline).await;
+        if let Some(shipper) = self.shipper.take() {
+            shipper.shutdown().await;
+        }
+        tracing::info!(agent = %self.id, idle = drained.idle, cut = drained.cut, "the process before has ended");
+        drained
+    }
+
+    /// Notes what became of an attempt to hand over, for whoever asked for it.
+    pub fn note_upgrade(&self, outcome: &anyhow::Result<Offered>) {
+        let outcome = match outcome {
+            Ok(offered) => Ok(offered.process()),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        handover::note_outcome(&self.data_dir, &outcome);
     }
 
     /// As [`Agent::shutdown`], after `/health` has answered 503 for `delay`: whoever balances over several agents sends
@@ -152,6 +257,9 @@ impl Agent {
         }
         if let Some(admin) = self.admin.take() {
             admin.shutdown().await;
+        }
+        if let Some(shipper) = self.shipper.take() {
+            shipper.shutdown().await;
         }
         tracing::info!(
             agent = %self.id,

@@ -8,9 +8,9 @@ use std::{
 /// First pause.
 const FIRST: Duration = Duration::from_millis(100);
 /// Longest pause.
-const MAX: Duration = Duration::from_secs(5);
+const MAX: Duration = Duration::from_secs(1);
 
-/// Pauses that double from 100 ms to 5 s, each cut by up to a half at random: many agents that lost one
+/// Pauses that double from 100 ms to 1 s, each cut by up to a half at random: many agents that lost one
 /// store do not come back at once.
 #[derive(Debug)]
 pub(crate) struct Backoff {

@@ -1,13 +1,20 @@
-//! Checks a file without serving it.
+//! Checks a file, or what a store has published, without serving it: read as agents read it, compiled by the compiler of
+//! the data plane.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use weir_model::{Generation, Snapshot, wire};
+use weir_model::{Generation, Refusal, Snapshot, wire};
+use weir_proxy::Proxy;
+use weir_store::protocol;
+
+use crate::follow::{chain, within};
 
 /// Longest file in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Longest wait for a store.
+const STORE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a sound file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +38,39 @@ pub fn file(path: &Path) -> Result<Sound, Vec<String>> {
     bytes(&std::fs::read(path).map_err(unreadable)?)
 }
 
+/// Whether this is meant as the address of a store.
+pub fn is_store(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        !rest.is_empty() && scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_alphabetic())
+    })
+}
+
+/// Checks what is published in the store at an address, as an agent would take it.
+///
+/// # Errors
+/// Why it would be refused, or why the store cannot be read.
+pub async fn store(url: &str, prefix: &str) -> Result<Sound, Vec<String>> {
+    let one = |reason: String| vec![reason];
+    let url = url.to_owned();
+    let opened = tokio::task::spawn_blocking(move || weir_store::connect(&url)).await;
+    let store = opened
+        .map_err(|error| one(error.to_string()))?
+        .map_err(|error| one(chain(&error)))?;
+    let published = within(STORE_TIMEOUT, protocol::read(&*store, prefix))
+        .await
+        .map_err(|error| one(chain(&error)))?
+        .ok_or_else(|| one(format!("nothing is published below `{prefix}`")))?;
+    let reading = wire::v1::read(&published.bytes).map_err(|error| one(error.to_string()))?;
+    let inside = (reading.snapshot.generation(), reading.digest);
+    if inside != (published.generation, published.digest) {
+        return Err(one(format!(
+            "the manifest says generation {} and {}, the document generation {} and {}",
+            published.generation, published.digest, inside.0, inside.1
+        )));
+    }
+    compiled("snapshot", &reading.snapshot, reading.refused)
+}
+
 /// As [`file()`], for what a file would hold.
 ///
 /// # Errors
@@ -38,24 +78,31 @@ pub fn file(path: &Path) -> Result<Sound, Vec<String>> {
 pub fn bytes(bytes: &[u8]) -> Result<Sound, Vec<String>> {
     if is_snapshot(bytes) {
         let reading = wire::v1::read(bytes).map_err(|error| vec![error.to_string()])?;
-        if !reading.refused.is_empty() {
-            let reasons = reading.refused.iter();
-            return Err(reasons
-                .map(|refusal| format!("gateway `{}`: {}", refusal.gateway, refusal.reason))
-                .collect());
-        }
-        return Ok(Sound {
-            kind: "snapshot",
-            gateways: reading.snapshot.gateways().len(),
-        });
+        return compiled("snapshot", &reading.snapshot, reading.refused);
     }
     let gateways = weir_store::file::read_gateways(bytes)?;
     let snapshot = Snapshot::new("check", Generation(1), gateways)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    Ok(Sound {
-        kind: "document",
-        gateways: snapshot.gateways().len(),
-    })
+    compiled("document", &snapshot, Vec::new())
+}
+
+/// What the compiler of the data plane says, and what reading said before.
+fn compiled(
+    kind: &'static str,
+    snapshot: &Snapshot,
+    mut refused: Vec<Refusal>,
+) -> Result<Sound, Vec<String>> {
+    refused.extend(Proxy::check(snapshot).map_err(|error| vec![chain(&error)])?);
+    if refused.is_empty() {
+        return Ok(Sound {
+            kind,
+            gateways: snapshot.gateways().len(),
+        });
+    }
+    let reasons = refused.iter();
+    Err(reasons
+        .map(|refusal| format!("gateway `{}`: {}", refusal.gateway, refusal.reason))
+        .collect())
 }
 
 /// A snapshot is JSON with a digest; a person's document has none.

@@ -49,7 +49,11 @@ impl Feed {
     pub(crate) async fn begin(&mut self) {
         let last_good = self.last_good.clone();
         let loaded = tokio::task::spawn_blocking(move || last_good.load()).await;
-        let Ok(Some(served)) = loaded else { return };
+        let served = match loaded {
+            Ok(Ok(Some(served))) => served,
+            Ok(Ok(None)) | Err(_) => return,
+            Ok(Err(reason)) => return self.status.folder(reason),
+        };
         tracing::info!(
             generation = served.snapshot.generation().0,
             gateways = served.snapshot.gateways().len(),
@@ -117,7 +121,11 @@ impl Feed {
     }
 
     /// Tries again what the proxy could not do, if anything: a port that was taken may be free now.
+    /// And saves again what could not be saved.
     pub(crate) async fn retry(&mut self) {
+        if self.status.is_unsaved() {
+            self.save().await;
+        }
         if self.refused_serving.is_empty() {
             return;
         }
@@ -178,7 +186,9 @@ impl Feed {
         let last_good = self.last_good.clone();
         let saving = tokio::task::spawn_blocking(move || last_good.save(&served)).await;
         let outcome = saving.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        if let Err(error) = &outcome {
+        if let Err(error) = &outcome
+            && !self.status.is_unsaved()
+        {
             tracing::error!(
                 error = error as &dyn std::error::Error,
                 "the snapshot served could not be saved; a restart without the store would serve an older one"

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use weir_store::{
     Change, Revision, Store, StoreError, Watch,
@@ -13,9 +13,12 @@ use weir_store::{
 use crate::{backoff::Backoff, feed::Feed, status::Status};
 
 /// Longest wait for an answer of the store.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Pause between looks at the manifest while a watch is quiet: a watch that died silently costs no more.
-const LOOK: Duration = Duration::from_secs(15);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a whole snapshot.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause between looks at the manifest while a watch is quiet: a watch that died silently costs no more, and a store
+/// that fell silent is noticed.
+const LOOK: Duration = Duration::from_millis(500);
 /// Pause before the proxy tries again what it could not do.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -59,6 +62,7 @@ impl Follower {
         let mut watch = in_time(self.store.watch(&key, revision)).await?;
         backoff.reset();
         let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut retry = interval_at(Instant::now() + RETRY, RETRY);
         loop {
             // Only waits are in the branches: what has begun (a swap) is never dropped half done.
@@ -67,7 +71,7 @@ impl Follower {
                     Told::End => return Ok(()),
                     Told::Manifest(found) => found,
                 },
-                _ = look.tick() => in_time(self.store.get(&key)).await?.map(|entry| entry.revision),
+                _ = look.tick() => in_time(self.store.place(&key)).await?,
                 _ = retry.tick() => {
                     self.feed.retry().await;
                     continue;
@@ -91,7 +95,7 @@ impl Follower {
         if found == self.taken {
             return Ok(());
         }
-        let published = match in_time(protocol::read(&*self.store, &self.prefix)).await {
+        let published = match within(READ_TIMEOUT, protocol::read(&*self.store, &self.prefix)).await {
             Err(error) if error.is_content() => {
                 let reason = error.to_string();
                 self.feed.refuse(None, &reason);
@@ -128,7 +132,15 @@ impl Follower {
 async fn in_time<T, E: Into<ProtocolError>>(
     asking: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ProtocolError> {
-    match timeout(ANSWER_TIMEOUT, asking).await {
+    within(ANSWER_TIMEOUT, asking).await
+}
+
+/// The answer, if it comes in time.
+pub(crate) async fn within<T, E: Into<ProtocolError>>(
+    time: Duration,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, ProtocolError> {
+    match timeout(time, asking).await {
         Ok(answer) => answer.map_err(Into::into),
         Err(_) => Err(StoreError::Unavailable("it did not answer in time".into()).into()),
     }

@@ -71,10 +71,13 @@ impl LastGood {
         }
     }
 
-    /// What was saved; `None` if nothing was, or what was is damaged: that is moved aside then.
-    pub(crate) fn load(&self) -> Option<Served> {
+    /// What was saved; `None` if nothing was.
+    ///
+    /// # Errors
+    /// What is wrong with it; it is moved aside then.
+    pub(crate) fn load(&self) -> Result<Option<Served>, String> {
         match self.read() {
-            Ok(served) => served,
+            Ok(served) => Ok(served),
             Err(error) => {
                 let aside = self.path.with_extension("json.corrupt");
                 tracing::error!(
@@ -86,7 +89,10 @@ impl LastGood {
                 if let Err(error) = fs::rename(&self.path, &aside) {
                     tracing::error!(%error, "it could not be moved aside");
                 }
-                None
+                Err(format!(
+                    "the last good snapshot on disk cannot be used: {}",
+                    crate::follow::chain(&error)
+                ))
             }
         }
     }
@@ -201,9 +207,9 @@ mod tests {
     fn what_is_saved_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let last_good = LastGood::in_folder(folder.path());
-        assert_eq!(last_good.load(), None);
+        assert_eq!(last_good.load(), Ok(None));
         last_good.save(&served()).unwrap();
-        assert_eq!(last_good.load(), Some(served()));
+        assert_eq!(last_good.load(), Ok(Some(served())));
     }
 
     #[test]
@@ -218,11 +224,11 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             std::fs::write(&path, &damaged).unwrap();
-            assert_eq!(last_good.load(), None, "byte {at}");
+            assert!(last_good.load().is_err(), "byte {at}");
             assert_eq!(std::fs::read(&aside).unwrap(), damaged);
             assert!(!path.exists());
         }
         std::fs::write(&path, whole.get(..whole.len() / 2).unwrap()).unwrap();
-        assert_eq!(last_good.load(), None);
+        assert!(last_good.load().is_err());
     }
 }

@@ -8,7 +8,7 @@
 //! an old copy changes nothing. A document that is refused changes nothing, a gateway that is refused stays
 //! as it was; both are acknowledged with the reason.
 //!
-//! **Absent.** No container driver, no scripts, no API but the admin listener (`/status`, `/metrics`,
+//! **Absent.** No container driver, no scripts, no API but the admin listener (`/status`, `/stats`, `/metrics`,
 //! `/frames`, `/health`).
 
 mod admin;
@@ -16,13 +16,20 @@ mod agent;
 mod backoff;
 pub mod check;
 mod config;
+mod dns;
 pub mod environment;
 mod feed;
 mod follow;
+pub mod handover;
 mod identity;
 mod last_good;
 mod presence;
+mod secret;
+mod ship;
 mod status;
 
 pub use agent::Agent;
-pub use config::Config;
+pub use config::{AdminTls, Config};
+pub use dns::Dns;
+pub use secret::Secret;
+pub use ship::Shipping;

@@ -1,6 +1,7 @@
 //! `weir-agent`: the edge process.
 
 mod flags;
+mod options;
 
 use std::{
     io::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, process::ExitCode, time::Duration,
@@ -13,7 +14,10 @@ use tokio::{
     sync::mpsc,
 };
 use tracing_subscriber::EnvFilter;
-use weir_agent::{Agent, Config, check, environment};
+use weir_agent::{
+    Agent, Config, check, environment,
+    handover::{self, Inherited, Successor},
+};
 use weir_model::AgentId;
 use weir_proxy::{AccessLog, LogOutput};
 
@@ -41,10 +45,22 @@ enum LogFormat {
 enum Command {
     /// Serves gateways until SIGTERM or SIGINT.
     Run(Box<Run>),
-    /// Checks a document of gateways or a snapshot without serving it. Exit code 1 if it has faults.
+    /// Replaces the agent of a data folder by the program that is now in its place, without a refused connection.
+    Upgrade {
+        /// Folder of the agent.
+        #[arg(long, env = "WEIR_DATA", value_name = "DIR", default_value = "/var/lib/weir-agent")]
+        data: PathBuf,
+        /// Seconds to wait for the new process.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        wait: u64,
+    },
+    /// Checks a document of gateways, or what a store has published, without serving it. Exit code 1 if it has faults.
     Check {
-        /// YAML or JSON.
-        file: PathBuf,
+        /// A file (YAML or JSON), or the address of a store as for `run --store`.
+        what: String,
+        /// What the store's keys begin with.
+        #[arg(long, env = "WEIR_PREFIX", default_value = Config::PREFIX_DEFAULT)]
+        prefix: String,
     },
 }
 
@@ -65,7 +81,7 @@ struct Run {
         default_value = "/var/lib/weir-agent"
     )]
     data: PathBuf,
-    /// Where /status, /metrics, /frames and /health are served; there is no authentication.
+    /// Where /status, /stats, /metrics, /frames and /health are served.
     #[arg(long, env = "WEIR_ADMIN", value_name = "ADDR", default_value_t = Config::ADMIN_DEFAULT)]
     admin: SocketAddr,
     /// HOST:PORT under which control reaches the admin address. Default: that address.
@@ -103,6 +119,8 @@ struct Run {
     access_log_idle_time: bool,
     #[command(flatten)]
     flags: flags::Flags,
+    #[command(flatten)]
+    options: options::Options,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -137,7 +155,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = logging(&cli).and_then(|()| match cli.command {
         Command::Run(run) => serve(*run).map(|()| ExitCode::SUCCESS),
-        Command::Check { file } => checked(&file),
+        Command::Check { what, prefix } => checked(&what, &prefix),
+        Command::Upgrade { data, wait } => upgraded(&data, Duration::from_secs(wait)),
     });
     outcome.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "weir-agent: {error:#}");
@@ -158,9 +177,17 @@ fn logging(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn checked(file: &std::path::Path) -> anyhow::Result<ExitCode> {
-    let shown = file.display();
-    match check::file(file) {
+fn checked(shown: &str, prefix: &str) -> anyhow::Result<ExitCode> {
+    let path = std::path::Path::new(shown);
+    let outcome = if check::is_store(shown) && !path.exists() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(check::store(shown, prefix))
+    } else {
+        check::file(path)
+    };
+    match outcome {
         Ok(sound) => {
             let plural = if sound.gateways == 1 { "" } else { "s" };
             let (kind, gateways) = (sound.kind, sound.gateways);
@@ -179,10 +206,18 @@ fn checked(file: &std::path::Path) -> anyhow::Result<ExitCode> {
     }
 }
 
+fn upgraded(data: &std::path::Path, wait: Duration) -> anyhow::Result<ExitCode> {
+    let process = handover::ask(data, wait)?;
+    writeln!(std::io::stdout(), "process {process} serves {}", data.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn serve(run: Run) -> anyhow::Result<()> {
+    let successor = Successor::of_this_process();
+    let inherited = Inherited::receive()?;
     let vamp = environment::from_vamp(|name| std::env::var(name).ok());
     let access_log = run.access_log();
-    let url = run.store.or(vamp.store).context(
+    let url = run.store.or(vamp.store.clone()).context(
         "no store is given: --store URL or WEIR_STORE (file:PATH, embedded:PATH, weir://HOST:PORT)",
     )?;
     let (delay, drain) = (
@@ -210,13 +245,30 @@ fn serve(run: Run) -> anyhow::Result<()> {
         config.admin = run.admin;
         config.advertise = run.advertise;
         config.proxy = proxy;
-        if let Some(prefix) = run.prefix.or(vamp.prefix) {
+        if let Some(prefix) = run.prefix.or(vamp.prefix.clone()) {
             config.prefix = prefix;
         }
+        run.options.apply(&vamp, &mut config)?;
         let mut told = signals()?;
-        let agent = Agent::start(config).await?;
-        while let Some(Told::Reopen) = told.recv().await {
-            agent.reopen_access_log();
+        let agent = Box::pin(Agent::take_over(config, inherited)).await?;
+        loop {
+            match told.recv().await {
+                Some(Told::Reopen) => agent.reopen_access_log(),
+                Some(Told::Upgrade) => {
+                    let offered = Box::pin(agent.offer(&successor)).await;
+                    agent.note_upgrade(&offered);
+                    match offered {
+                        Ok(offered) => {
+                            agent.hand_over(offered, drain).await;
+                            return Ok(());
+                        }
+                        Err(error) => {
+                            tracing::error!(error = format!("{error:#}"), "nobody takes over: this process serves on");
+                        }
+                    }
+                }
+                Some(Told::End) | None => break,
+            }
         }
         agent.leave(delay, drain).await;
         anyhow::Ok(())
@@ -230,6 +282,8 @@ enum Told {
     End,
     /// SIGUSR1 or SIGHUP.
     Reopen,
+    /// SIGUSR2.
+    Upgrade,
 }
 
 /// Waits for signals. The second SIGTERM or SIGINT ends the process at once.
@@ -238,6 +292,7 @@ fn signals() -> anyhow::Result<mpsc::Receiver<Told>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut user = signal(SignalKind::user_defined1())?;
+    let mut upgrade = signal(SignalKind::user_defined2())?;
     let (tell, told) = mpsc::channel(4);
     tokio::spawn(async move {
         let mut is_ending = false;
@@ -249,6 +304,11 @@ fn signals() -> anyhow::Result<mpsc::Receiver<Told>> {
                     tracing::info!("SIGHUP: the access log is opened anew; changes are followed without it");
                     // If there is no room it was asked for a moment ago.
                     let _ = tell.try_send(Told::Reopen);
+                    continue;
+                }
+                _ = upgrade.recv() => {
+                    tracing::info!("SIGUSR2: another process is to take over");
+                    let _ = tell.try_send(Told::Upgrade);
                     continue;
                 }
                 _ = user.recv() => {

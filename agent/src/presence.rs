@@ -9,7 +9,11 @@ use weir_store::{
     protocol::{self, ProtocolError},
 };
 
-use crate::{backoff::Backoff, follow::chain, status::Status};
+use crate::{
+    backoff::Backoff,
+    follow::{chain, within},
+    status::Status,
+};
 
 /// Longest wait for the end of the lease when the agent ends.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,11 +37,13 @@ impl Presence {
                 if matches!(error, ProtocolError::Store(StoreError::LeaseLost)) {
                     tracing::warn!("the lease was lost; a new one is taken");
                     lease = None;
-                    self.status.contact();
+                    // The store answers.
+                    backoff.reset();
+                    self.status.told(Ok(()));
                 } else {
                     let reason = chain(&error);
                     tracing::warn!(reason, "the store could not be told what is served");
-                    self.status.lost(reason);
+                    self.status.told(Err(reason));
                 }
                 sleep(backoff.next()).await;
             }
@@ -64,7 +70,7 @@ impl Presence {
         let held = match lease {
             Some(held) => held.clone(),
             None => lease
-                .insert(self.in_time(self.store.grant(self.ttl)).await?)
+                .insert(within(self.ttl, self.store.grant(self.ttl)).await?)
                 .clone(),
         };
         let key = protocol::acknowledgement_key(&self.prefix, &self.status.acknowledgement().agent)?;
@@ -74,9 +80,12 @@ impl Presence {
         loop {
             changes.borrow_and_update();
             let now = self.status.acknowledgement();
-            self.in_time(protocol::acknowledge(&*self.store, &self.prefix, &held, &now))
-                .await?;
-            self.status.contact();
+            within(
+                self.ttl,
+                protocol::acknowledge(&*self.store, &self.prefix, &held, &now),
+            )
+            .await?;
+            self.status.told(Ok(()));
             backoff.reset();
             loop {
                 tokio::select! {
@@ -87,24 +96,16 @@ impl Presence {
                         }
                     }
                     _ = renewal.tick() => {
-                        self.in_time(self.store.renew(&held)).await?;
-                        self.status.contact();
-                        if self.in_time(self.store.get(&key)).await?.is_none() {
+                        within(self.ttl, self.store.renew(&held)).await?;
+                        self.status.told(Ok(()));
+                        // Gone (a wiped store), or what it says of the age of the snapshot is not true any more.
+                        let is_there = within(self.ttl, self.store.place(&key)).await?.is_some();
+                        if !is_there || now.stale_ms > 0 || !self.status.stale().is_zero() {
                             break;
                         }
                     }
                 }
             }
-        }
-    }
-
-    async fn in_time<T, E: Into<ProtocolError>>(
-        &self,
-        asking: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, ProtocolError> {
-        match timeout(self.ttl, asking).await {
-            Ok(answer) => answer.map_err(Into::into),
-            Err(_) => Err(StoreError::Unavailable("it did not answer in time".into()).into()),
         }
     }
 }

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_model::{Acknowledgement, AgentId, Digest, Generation, Refusal};
 
+/// A store that answers is asked twice a second; silence up to this long is none.
+const SILENCE: Duration = Duration::from_millis(900);
 /// Longest reason in characters that is told to others; the log has it whole.
 const REASON_CHARS_MAX: usize = 2_000;
 
@@ -25,16 +27,20 @@ pub(crate) struct Status {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// When the store last answered.
+    /// When the store last said what is published.
     contact: Option<Instant>,
     /// Why it has failed since.
     loss: Option<String>,
+    /// Why it could not be told what is served.
+    untold: Option<String>,
     /// What is wrong with what it holds.
     content: Option<String>,
     /// Whether the store has a manifest; `None`: it was not asked yet.
     published: Option<bool>,
     /// Why the last good snapshot could not be saved.
     unsaved: Option<String>,
+    /// What is wrong with the data folder.
+    folder: Option<String>,
 }
 
 impl Status {
@@ -53,6 +59,7 @@ impl Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started_at_ms: unix_ms(),
                 at_ms: unix_ms(),
+                stale_ms: 0,
             }),
             known: Mutex::default(),
         }
@@ -62,6 +69,7 @@ impl Status {
     pub(crate) fn acknowledgement(&self) -> Acknowledgement {
         let mut acknowledgement = self.acknowledgement.borrow().clone();
         acknowledgement.at_ms = unix_ms();
+        acknowledgement.stale_ms = milliseconds(self.stale());
         acknowledgement
     }
 
@@ -98,7 +106,7 @@ impl Status {
         });
     }
 
-    /// The store has answered.
+    /// The store has said what is published.
     pub(crate) fn contact(&self) {
         let mut known = self.lock();
         known.contact = Some(Instant::now());
@@ -108,6 +116,21 @@ impl Status {
     /// The store has failed.
     pub(crate) fn lost(&self, problem: String) {
         self.lock().loss = Some(problem);
+    }
+
+    /// The store was told what is served, or not.
+    pub(crate) fn told(&self, outcome: Result<(), String>) {
+        self.lock().untold = outcome.err();
+    }
+
+    /// The data folder cannot be used as it should be.
+    pub(crate) fn folder(&self, problem: String) {
+        self.lock().folder = Some(problem);
+    }
+
+    /// Whether what is served is not on disk.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.lock().unsaved.is_some()
     }
 
     /// What the store holds is wrong, though it answers; or no longer.
@@ -127,16 +150,17 @@ impl Status {
     /// How long the store has been silent; zero as long as it answers.
     pub(crate) fn stale(&self) -> Duration {
         let known = self.lock();
-        match known.contact {
-            Some(_) if known.loss.is_none() => Duration::ZERO,
-            contact => contact.unwrap_or(self.started).elapsed(),
+        let silence = known.contact.unwrap_or(self.started).elapsed();
+        if known.contact.is_some() && known.loss.is_none() && silence < SILENCE {
+            Duration::ZERO
+        } else {
+            silence
         }
     }
 
     /// For `/status`.
     pub(crate) fn show(&self) -> Value {
-        let stale_ms = u64::try_from(self.stale().as_millis()).unwrap_or(u64::MAX);
-        let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let uptime_ms = milliseconds(self.started.elapsed());
         let now = self.acknowledgement();
         let known = self.lock();
         json!({
@@ -146,13 +170,13 @@ impl Status {
             "store": self.store_kind,
             "prefix": self.prefix,
             "published": known.published,
-            "problem": known.loss.as_ref().or(known.content.as_ref()),
-            "stale_ms": stale_ms,
+            "problem": known.loss.as_ref().or(known.untold.as_ref()).or(known.content.as_ref()),
+            "stale_ms": now.stale_ms,
             "generation": now.generation,
             "digest": now.digest,
             "seen": now.seen,
             "refused": now.refused,
-            "last_good_problem": known.unsaved,
+            "last_good_problem": known.unsaved.as_ref().or(known.folder.as_ref()),
             "uptime_ms": uptime_ms,
         })
     }
@@ -160,11 +184,17 @@ impl Status {
     /// The agent's own part of the metrics, as Prometheus text.
     pub(crate) fn metrics(&self) -> String {
         let now = self.acknowledgement();
-        let unsaved = u8::from(self.lock().unsaved.is_some());
+        let (unsaved, folder) = {
+            let known = self.lock();
+            (
+                u8::from(known.unsaved.is_some()),
+                u8::from(known.folder.is_some()),
+            )
+        };
         let figures = [
             (
                 "weir_store_stale_seconds",
-                "Time since the store last answered; 0 while it answers.",
+                "Time since the store last said what is published; 0 while it answers.",
                 format!("{:.3}", self.stale().as_secs_f64()),
             ),
             (
@@ -181,6 +211,16 @@ impl Status {
                 "weir_agent_last_good_unsaved",
                 "1 if the snapshot served could not be saved to disk.",
                 unsaved.to_string(),
+            ),
+            (
+                "weir_agent_data_folder_faulty",
+                "1 if the data folder was damaged or cannot be written.",
+                folder.to_string(),
+            ),
+            (
+                "weir_agent_started_at_seconds",
+                "When the agent started, seconds since the Unix epoch.",
+                format!("{:.3}", Duration::from_millis(now.started_at_ms).as_secs_f64()),
             ),
         ];
         figures
@@ -200,7 +240,60 @@ fn shortened(refusal: &Refusal) -> Refusal {
     }
 }
 
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::AgentId;
+
+    use super::Status;
+
+    #[test]
+    fn the_figures_match_the_golden_text() {
+        let status = Status::new(
+            AgentId::new("edge").unwrap(),
+            "127.0.0.1:1988".to_owned(),
+            "etcd",
+            "vamp/default".to_owned(),
+        );
+        status.contact();
+        let text = status.metrics();
+        let shown: String = text
+            .lines()
+            .map(|line| match line.strip_prefix("weir_agent_started_at_seconds ") {
+                Some(_) => "weir_agent_started_at_seconds 0\n".to_owned(),
+                None => format!("{line}\n"),
+            })
+            .collect();
+        assert_eq!(shown, include_str!("../testdata/metrics.txt"));
+    }
+
+    #[test]
+    fn silence_counts_from_the_first_loss() {
+        let status = Status::new(
+            AgentId::new("edge").unwrap(),
+            "127.0.0.1:1988".to_owned(),
+            "etcd",
+            String::new(),
+        );
+        status.contact();
+        assert!(status.stale().is_zero());
+        status.lost("connection refused".to_owned());
+        assert!(!status.stale().is_zero(), "at once, not after the next look");
+        assert_eq!(status.show()["problem"], "connection refused");
+        // That what is served could not be told says nothing about what is read.
+        status.contact();
+        status.told(Err("no permission".to_owned()));
+        assert!(status.stale().is_zero());
+        assert_eq!(status.show()["problem"], "no permission");
+        status.told(Ok(()));
+        assert!(status.show()["problem"].is_null());
+    }
 }

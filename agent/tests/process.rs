@@ -254,8 +254,8 @@ fn vamps_variables_lead_to_a_clear_answer() {
     let output = program()
         .args(["run", "--data"])
         .arg(folder.path())
-        .env("VAMP_KEY_VALUE_STORE_TYPE", "consul")
-        .env("VAMP_KEY_VALUE_STORE_CONNECTION", "consul:8500")
+        .env("VAMP_KEY_VALUE_STORE_TYPE", "redis")
+        .env("VAMP_KEY_VALUE_STORE_CONNECTION", "redis:6379")
         .env(
             "VAMP_KEY_VALUE_STORE_PATH",
             "/vamp/vamp/gateways/haproxy/1.7/configuration",
@@ -264,5 +264,72 @@ fn vamps_variables_lead_to_a_clear_answer() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("no store for `consul`"), "{text}");
+    assert!(text.contains("redis://redis:6379"), "{text}");
+}
+
+/// The number of descriptors that a process has left is small; many clients come, stay, and go.
+#[test]
+fn without_descriptors_the_rest_is_served_and_later_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateways.yaml");
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let document = format!(
+        "gateways: {{shop: {{address: 127.0.0.1, port: {port}, routes: {{a: {{instances: ['{}']}}}}}}}}\n",
+        origin()
+    );
+    std::fs::write(&path, document).unwrap();
+    let child = Command::new("sh")
+        .env_clear()
+        .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\"", PROGRAM])
+        .args([
+            "run",
+            "--admin",
+            "127.0.0.1:0",
+            "--workers",
+            "1",
+            "--health",
+            "none",
+            "--data",
+        ])
+        .arg(folder.path().join("data"))
+        .env("WEIR_STORE", format!("file:{}", path.display()))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut process = Process(child);
+    let gateway = SocketAddr::from(([127, 0, 0, 1], port));
+    eventually("it is served", || {
+        get(gateway, "/").filter(|answer| answer.contains(" 200 "))
+    });
+    let mut first = TcpStream::connect(gateway).unwrap();
+    first.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut ask = || {
+        first.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        first.read_exact(&mut answer).unwrap();
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            first.read_exact(&mut byte).unwrap();
+            rest.push(byte[0]);
+        }
+        String::from_utf8(answer.to_vec()).unwrap()
+    };
+    assert_eq!(ask(), "HTTP/1.1 200");
+    // More than it has descriptors for: they wait in the queue of the socket.
+    let crowd: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(gateway).unwrap()).collect();
+    for _ in 0..20 {
+        // One that is there has its connection to the instance, too.
+        assert_eq!(ask(), "HTTP/1.1 200");
+    }
+    drop(crowd);
+    eventually("others are served again", || {
+        get(gateway, "/").filter(|answer| answer.contains(" 200 "))
+    });
+    assert!(process.0.try_wait().unwrap().is_none(), "it has not ended");
+    process.signal(Signal::TERM);
+    assert!(process.ended().success());
 }

@@ -72,6 +72,9 @@ impl RequestView for Browser {
         IpAddr::from([10, 1, 2, 3])
     }
 
+    fn destination(&self) -> IpAddr {
+        IpAddr::from([10, 0, 0, 2])
+    }
     fn destination_port(&self) -> u16 {
         8080
     }

@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -38,9 +38,27 @@ pub(crate) struct Global {
         value_name = "URL"
     )]
     pub(crate) host: String,
-    /// Access token
-    #[arg(long, global = true, env = "VAMP_API_TOKEN", hide_env_values = true)]
+    /// Access token (also: environment variable VAMP_API_TOKEN)
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub(crate) token: Option<String>,
+    /// File with the access token; unlike an option, nobody sees it in the list of processes
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "token"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates (PEM) that may have signed control's; default: those of the system
+    #[arg(long, global = true, env = "WEIR_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// Namespace, when control has another one than its default
     #[arg(long, global = true, env = "VAMP_NAMESPACE")]
     pub(crate) namespace: Option<String>,
@@ -75,16 +93,23 @@ pub(crate) enum Command {
     #[command(visible_alias = "remove")]
     Delete(verb::delete::Delete),
     Deploy(verb::deploy::Deploy),
+    Merge(verb::merge::Merge),
+    Status(verb::status::Status),
     Undeploy(verb::undeploy::Undeploy),
     Scale(verb::scale::Scale),
     Weight(verb::weight::Weight),
     Condition(verb::condition::Condition),
     Top(verb::top::Top),
     Events(verb::events::Events),
+    Logs(verb::logs::Logs),
+    Exec(verb::exec::Exec),
     /// List the gateway agents and which generation they serve
     Agents,
     #[command(visible_alias = "validate")]
     Check(verb::check::Check),
+    Token(verb::token::Token),
+    Backup(verb::backup::Backup),
+    Restore(verb::backup::Restore),
     /// Show version and parts of control
     Info,
     Up(verb::up::Up),

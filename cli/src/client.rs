@@ -1,6 +1,9 @@
 //! The REST interface as functions: addresses, paging, and typed errors.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use reqwest::{
     Method, StatusCode,
@@ -45,6 +48,17 @@ pub(crate) enum ClientError {
     /// The address is no address.
     #[error("{0}")]
     BadHost(String),
+    /// A file that an option names cannot be used.
+    #[error("{} cannot be used: {reason}", .path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The token cannot be one.
+    #[error("the access token has characters that no token has")]
+    BadToken,
     /// No connection.
     #[error("cannot reach {base}: {reason}")]
     Unreachable {
@@ -94,12 +108,16 @@ impl ClientError {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Unreachable { reason, .. } if reason.contains("UnknownIssuer") => {
+                Some("give the certificate of who signed the server's with --ca-file or the variable WEIR_CA_FILE")
+            }
             Self::Unreachable { .. } => Some(
                 "start everything here with `weir up`, or name the server with --host or the variable VAMP_HOST",
             ),
-            Self::Refused {
-                status: 401 | 403, ..
-            } => Some("give an access token with --token or the variable VAMP_API_TOKEN"),
+            Self::Refused { status: 401, .. } => {
+                Some("give an access token with --token-file, --token or the variable WEIR_TOKEN")
+            }
+            Self::Refused { status: 403, .. } => Some("ask an admin for a token with that role (`weir token create`)"),
             _ => None,
         }
     }
@@ -132,18 +150,22 @@ impl Client {
             Some(namespace) => format!("{root}/{}/api/v1", encode(namespace)),
             None => format!("{root}/api/v1"),
         };
-        let http = reqwest::Client::builder()
-            .connect_timeout(global.timeout.min(Duration::from_secs(10)))
-            .build()
-            .map_err(|error| ClientError::Unreachable {
-                base: root.clone(),
-                reason: innermost(&error),
-            })?;
+        let mut http = reqwest::Client::builder().connect_timeout(global.timeout.min(Duration::from_secs(10)));
+        if let Some(path) = &global.ca_file {
+            http = http.tls_certs_only(authorities(path)?);
+        } else if root.starts_with("http://") {
+            // The system's certificates are not needed, and need not be there.
+            http = http.tls_certs_only([]);
+        }
+        let http = http.build().map_err(|error| ClientError::Unreachable {
+            base: root.clone(),
+            reason: innermost(&error),
+        })?;
         Ok(Self {
             http,
             root,
             base,
-            token: global.token.clone(),
+            token: token(global)?,
             timeout: global.timeout,
         })
     }
@@ -291,10 +313,25 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<reqwest::Response, ClientError> {
-        let action = format!("GET {path}");
+        let request = self.request(Method::GET, path, query);
+        self.streamed(request, format!("GET {path}")).await
+    }
+
+    /// The same as the answer to a body.
+    pub(crate) async fn stream_of(&self, path: &str, body: &Value) -> Result<reqwest::Response, ClientError> {
         let request = self
-            .request(Method::GET, path, query)
-            .header(ACCEPT, "text/event-stream");
+            .request(Method::POST, path, &[])
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.to_string());
+        self.streamed(request, format!("POST {path}")).await
+    }
+
+    async fn streamed(
+        &self,
+        request: reqwest::RequestBuilder,
+        action: String,
+    ) -> Result<reqwest::Response, ClientError> {
+        let request = request.header(ACCEPT, "text/event-stream");
         let response = tokio::time::timeout(self.timeout, request.send())
             .await
             .map_err(|_| ClientError::TimedOut {
@@ -343,15 +380,47 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
+/// The token that is sent: the option's, the file's, or that of Vamp's variable.
+fn token(global: &Global) -> Result<Option<String>, ClientError> {
+    let given = match (&global.token, &global.token_file) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|error| ClientError::BadFile {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+            Some(text)
+        }
+        (None, None) => std::env::var("VAMP_API_TOKEN").ok(),
+    };
+    let given = given.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+    match given {
+        // It goes into a header.
+        Some(token) if !token.bytes().all(|byte| byte.is_ascii_graphic()) => Err(ClientError::BadToken),
+        given => Ok(given),
+    }
+}
+
+/// The certificates of a PEM file.
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let wrong = |reason: String| ClientError::BadFile {
+        path: path.to_owned(),
+        reason,
+    };
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let all = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(innermost(&error)))?;
+    if all.is_empty() {
+        return Err(wrong("it holds no PEM certificate".to_owned()));
+    }
+    Ok(all)
+}
+
 /// The server's address without a slash or `/api/v1` at its end.
 fn root(host: &str) -> Result<String, ClientError> {
     let host = host.trim();
     let wrong = |why: &str| ClientError::BadHost(format!("`{host}` is no address of a server: {why}"));
     if host.is_empty() {
         return Err(wrong("it is empty"));
-    }
-    if host.starts_with("https://") {
-        return Err(wrong("this program speaks http only"));
     }
     let with_scheme = if host.contains("://") {
         host.to_owned()
@@ -363,8 +432,8 @@ fn root(host: &str) -> Result<String, ClientError> {
         root = shorter.trim_end_matches('/');
     }
     match reqwest::Url::parse(root) {
-        Ok(url) if url.scheme() == "http" && url.host_str().is_some() => Ok(root.to_owned()),
-        Ok(_) => Err(wrong("expected http://host:port")),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.host_str().is_some() => Ok(root.to_owned()),
+        Ok(_) => Err(wrong("expected http://host:port or https://host:port")),
         Err(error) => Err(wrong(&error.to_string())),
     }
 }
@@ -403,7 +472,8 @@ mod tests {
             assert_eq!(root(host).unwrap(), "http://h:8080", "{host}");
         }
         assert_eq!(root("http://h/weir/api/v1").unwrap(), "http://h/weir");
-        for wrong in ["", "https://h", "ftp://h", "http://", "http://h:99999"] {
+        assert_eq!(root("https://h:8443/api/v1").unwrap(), "https://h:8443");
+        for wrong in ["", "https://", "ftp://h", "http://", "http://h:99999"] {
             assert!(root(wrong).is_err(), "{wrong}");
         }
     }

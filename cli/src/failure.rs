@@ -146,7 +146,7 @@ impl Failure {
                 ClientError::Refused { status: 400, .. } => 4,
                 ClientError::Refused { status, .. } if *status >= 500 => 5,
                 ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => 6,
-                ClientError::BadHost(_) => 2,
+                ClientError::BadHost(_) | ClientError::BadFile { .. } | ClientError::BadToken => 2,
                 ClientError::Refused { .. } | ClientError::Unreadable { .. } => 1,
             },
         }

@@ -104,10 +104,35 @@ impl From<weir_artifact::Kind> for Kind {
         match kind {
             weir_artifact::Kind::Breed => Self::Breeds,
             weir_artifact::Kind::Blueprint => Self::Blueprints,
+            weir_artifact::Kind::Sla => Self::Slas,
             weir_artifact::Kind::Scale => Self::Scales,
+            weir_artifact::Kind::Escalation => Self::Escalations,
+            weir_artifact::Kind::Route => Self::Routes,
             weir_artifact::Kind::Condition => Self::Conditions,
+            weir_artifact::Kind::Rewrite => Self::Rewrites,
+            weir_artifact::Kind::Workflow => Self::Workflows,
             weir_artifact::Kind::Gateway => Self::Gateways,
             weir_artifact::Kind::Deployment => Self::Deployments,
+            weir_artifact::Kind::Template => Self::Templates,
+        }
+    }
+}
+
+impl From<Kind> for weir_artifact::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Breeds => Self::Breed,
+            Kind::Blueprints => Self::Blueprint,
+            Kind::Slas => Self::Sla,
+            Kind::Scales => Self::Scale,
+            Kind::Escalations => Self::Escalation,
+            Kind::Routes => Self::Route,
+            Kind::Conditions => Self::Condition,
+            Kind::Rewrites => Self::Rewrite,
+            Kind::Workflows => Self::Workflow,
+            Kind::Gateways => Self::Gateway,
+            Kind::Deployments => Self::Deployment,
+            Kind::Templates => Self::Template,
         }
     }
 }

@@ -30,6 +30,10 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     /// Where gateways listen.
     pub(crate) gateway_address: IpAddr,
+    /// Under which services reach them.
+    pub(crate) gateway_host: String,
+    /// Which engine runs containers.
+    pub(crate) docker: weir_control::Docker,
     /// Where gateways are reached by host name.
     pub(crate) virtual_hosts: Option<SocketAddr>,
     /// Threads of the proxy; `None`: one per processor.
@@ -40,6 +44,17 @@ pub(crate) struct Settings {
     pub(crate) gateway_ports: (u16, u16),
     /// For instances.
     pub(crate) instance_ports: (u16, u16),
+    /// Whether the API asks for a token.
+    pub(crate) authentication: bool,
+    /// What the API shows of the log.
+    pub(crate) logs: weir_control::LogFeed,
+}
+
+impl Settings {
+    /// Where the admin's token is, if the API asks for one.
+    pub(crate) fn admin_token_file(&self) -> PathBuf {
+        self.data_dir.join("admin-token")
+    }
 }
 
 /// Everything, running.
@@ -79,9 +94,14 @@ impl Stack {
         config.listen = settings.listen;
         config.prefix = PREFIX.to_owned();
         config.gateway_address = settings.gateway_address;
+        config.gateway_host.clone_from(&settings.gateway_host);
+        config.docker = settings.docker.clone();
         config.gateway_ports = settings.gateway_ports.0..=settings.gateway_ports.1;
         config.instance_ports = settings.instance_ports.0..=settings.instance_ports.1;
         config.keep_instances = settings.keep_instances;
+        config.authentication = settings.authentication;
+        config.admin_token_file = Some(settings.admin_token_file());
+        config.logs = Some(settings.logs.clone());
         let control = Box::pin(Control::start(config))
             .await
             .with_context(|| format!("cannot start control on {}", settings.listen))?;

@@ -123,6 +123,14 @@ pub(crate) struct Agent {
     pub(crate) started_at_ms: i64,
     /// Whether it is there now.
     pub(crate) live: bool,
+    /// `live`, `stale`, `unreachable`, `gone`; empty: an older control, which does not tell.
+    pub(crate) state: String,
+    /// How long its store is silent; `None`: not known.
+    pub(crate) stale_ms: Option<u64>,
+    /// How many generations it is behind; `None`: nothing is published.
+    pub(crate) lag: Option<u64>,
+    /// Time since it started.
+    pub(crate) uptime_ms: u64,
 }
 
 /// A gateway that an agent did not take.

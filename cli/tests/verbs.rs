@@ -272,6 +272,22 @@ fn the_servers_problems_are_shown_at_their_places() {
 }
 
 #[test]
+fn what_is_hardly_meant_is_a_warning_and_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shop.yaml");
+    let text = "kind: gateway\nname: shop\nroutes:\n  a: {condition: <path_beg /a>}\n  b: {condition: <path_beg /a/b>}\n---\n\
+        {kind: workflow, name: w, breed: b, schedule: daemon}\n";
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let checked = weir(&["check", "-f", file]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let said = checked.stdout + &checked.stderr;
+    assert!(said.contains("warning: 0/routes/b/condition: every request that matches"), "{said}");
+    assert!(said.contains("at line 5, column 7"), "{said}");
+    assert!(said.contains("ok, 2 artifacts"), "{said}");
+}
+
+#[test]
 fn weights_are_sent_whole_and_waited_for() {
     let server = shop();
     let finished = server.weir(&["weight", "shop/front/web", "front:1=50", "front:2=50", "--wait"]);

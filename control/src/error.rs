@@ -33,6 +33,7 @@ impl OperationError {
 /// A problem without a place in a text.
 pub(crate) fn problem(code: &'static str, path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem {
+        severity: weir_artifact::Severity::Error,
         code,
         path: path.into(),
         position: None,

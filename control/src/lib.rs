@@ -8,15 +8,29 @@
 //!
 //! **Absent.** No proxy: traffic goes through agents, which are told by snapshots in the store.
 
+mod access;
 mod api;
 mod config;
+mod configuration;
 mod control;
+mod drivers;
 mod error;
 mod event;
+mod figures;
+mod leader;
+mod logs;
 mod publish;
 mod reconcile;
+mod reverse;
+mod sla;
 mod state;
+mod tls;
 mod traffic;
+mod vga;
 
-pub use config::{Config, Origins, Storage};
+pub use config::{AgentToken, Checks, Config, Origins, Storage, TlsFiles};
 pub use control::Control;
+pub use drivers::{Docker, DockerEngine, DockerFlags};
+pub use logs::{LogFeed, LogLayer};
+pub use weir_persist::backup;
+pub use weir_plan::Quota;

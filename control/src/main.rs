@@ -1,5 +1,7 @@
 //! `weir-control`: the control service.
 
+mod agents;
+
 use std::{
     io::{IsTerminal as _, Write as _},
     net::{IpAddr, SocketAddr},
@@ -7,6 +9,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -16,8 +19,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-use weir_control::{Config, Control, Origins};
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use weir_control::{Checks, Config, Control, DockerFlags, LogFeed, Origins, Quota, Storage, TlsFiles};
 
 /// Keeps artifacts, runs instances, and tells gateways what to serve.
 #[derive(Debug, Parser)]
@@ -31,6 +34,8 @@ struct Arguments {
 enum Verb {
     /// Serve until SIGTERM or SIGINT. Instances go on running, and are found again by the next run.
     Run(Box<Run>),
+    /// Make a token with the role admin, for whoever lost theirs. Control must not run meanwhile.
+    AdminToken(AdminToken),
     /// Check a file of artifacts without a server; every document needs its `kind`.
     Check {
         /// File, or - for standard input
@@ -40,6 +45,8 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Run {
+    #[command(flatten)]
+    agents: agents::Agents,
     /// Address of the API
     #[arg(long, env = "WEIR_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -51,6 +58,10 @@ struct Run {
         default_value = ".weir/control"
     )]
     data: PathBuf,
+    /// PostgreSQL database for artifacts and events instead of one in the data folder:
+    /// postgres://USER:PASSWORD@HOST/DATABASE; several controls may share it
+    #[arg(long, env = "WEIR_DATABASE", value_name = "URL", hide_env_values = true)]
+    database: Option<String>,
     /// Store that carries snapshots to agents: embedded:PATH, weir://HOST:PORT; default: embedded, in the data folder
     #[arg(long, env = "WEIR_STORE", value_name = "URL")]
     store: Option<String>,
@@ -63,14 +74,10 @@ struct Run {
     /// Namespace
     #[arg(long, env = "WEIR_NAMESPACE", default_value = "default")]
     namespace: String,
-    /// Name or address under which services reach gateways
-    #[arg(
-        long,
-        env = "WEIR_GATEWAY_HOST",
-        value_name = "HOST",
-        default_value = "127.0.0.1"
-    )]
-    gateway_host: String,
+    /// Name or address under which services reach gateways; default: with --docker the address of this host that
+    /// containers reach, else 127.0.0.1
+    #[arg(long, env = "WEIR_GATEWAY_HOST", value_name = "HOST")]
+    gateway_host: Option<String>,
     /// Address on which agents open the ports of gateways
     #[arg(
         long,
@@ -85,36 +92,137 @@ struct Run {
     /// Ports for instances whose breeds name none
     #[arg(long, env = "WEIR_INSTANCE_PORTS", value_name = "FROM-TO", default_value = "31000-32700", value_parser = ports)]
     instance_ports: RangeInclusive<u16>,
+    /// Make processors and memory of scales limits for processes as well, where control may make control groups
+    #[arg(long, env = "WEIR_LIMIT_PROCESSES")]
+    limit_processes: bool,
     /// Let pages from any origin use the API in browsers, not only those of this host
     #[arg(long, env = "WEIR_ANY_ORIGIN")]
     any_origin: bool,
+    /// Let everybody do everything, without asking for a token
+    #[arg(long, env = "WEIR_NO_AUTHENTICATION")]
+    no_authentication: bool,
+    /// File for the admin's token that the first start makes; default: it is printed
+    #[arg(long, env = "WEIR_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+    /// Certificate of the API (a PEM file with the chain): https instead of http. Read again when it changes
+    #[arg(long, env = "WEIR_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Private key of that certificate (a PEM file)
+    #[arg(long, env = "WEIR_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// HOST, HOST:PORT, or * that /proxy/host/... may reach beside what is managed here; may be repeated
+    #[arg(long = "proxy-host", env = "WEIR_PROXY_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    proxy_hosts: Vec<String>,
+    /// Seconds without an event after which a stream says that it is alive
+    #[arg(long, env = "WEIR_SSE_HEARTBEAT", value_name = "SECONDS", default_value_t = 15,
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    sse_heartbeat: u64,
+    #[command(flatten)]
+    deploying: Deploying,
     /// Log as JSON
     #[arg(long, env = "WEIR_LOG_JSON")]
     log_json: bool,
+    /// Containers.
+    #[command(flatten)]
+    docker: DockerFlags,
+}
+
+/// How instances come and go, and how many there may be.
+#[derive(Debug, Args)]
+struct Deploying {
+    /// Longest time in seconds for requests under way to end before their instance is stopped
+    #[arg(long, env = "WEIR_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 30)]
+    drain_timeout: u64,
+    /// Seconds after which an instance whose health checks fail is replaced; 0: never
+    #[arg(long, env = "WEIR_UNHEALTHY_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
+    unhealthy_timeout: u64,
+    /// Replace instances when their processors change
+    #[arg(long, env = "WEIR_CHECK_CPU")]
+    check_cpu: bool,
+    /// Replace instances when their memory changes
+    #[arg(long, env = "WEIR_CHECK_MEMORY")]
+    check_memory: bool,
+    /// Replace instances when their health checks change
+    #[arg(long, env = "WEIR_CHECK_HEALTH_CHECKS")]
+    check_health_checks: bool,
+    /// Most instances of all deployments together
+    #[arg(long, env = "WEIR_QUOTA_INSTANCES", value_name = "COUNT")]
+    quota_instances: Option<u64>,
+    /// Most processors of all deployments together
+    #[arg(long, env = "WEIR_QUOTA_CPU", value_name = "PROCESSORS")]
+    quota_cpu: Option<f64>,
+    /// Most memory of all deployments together, in megabytes
+    #[arg(long, env = "WEIR_QUOTA_MEMORY", value_name = "MEGABYTES")]
+    quota_memory: Option<f64>,
+    /// Refuse deployments that together ask for more than the driver has
+    #[arg(long, env = "WEIR_ENFORCE_CAPACITY")]
+    enforce_capacity: bool,
+    /// Seconds between two looks at the promises (SLAs) of clusters; 0: never
+    #[arg(long, env = "WEIR_SLA_PERIOD", value_name = "SECONDS", default_value_t = 5)]
+    sla_period: u64,
+}
+
+impl Deploying {
+    fn set(&self, config: &mut Config) {
+        config.drain_timeout = Duration::from_secs(self.drain_timeout);
+        config.unhealthy_timeout = Duration::from_secs(self.unhealthy_timeout);
+        config.checks = Checks {
+            cpu: self.check_cpu,
+            memory: self.check_memory,
+            health_checks: self.check_health_checks,
+        };
+        config.quota = Quota {
+            instances: self.quota_instances,
+            cpu: self.quota_cpu,
+            memory_mb: self.quota_memory,
+        };
+        config.enforce_capacity = self.enforce_capacity;
+        config.sla_period = Duration::from_secs(self.sla_period);
+    }
+}
+
+#[derive(Debug, Args)]
+struct AdminToken {
+    /// Folder of the database
+    #[arg(
+        long,
+        env = "WEIR_DATA",
+        value_name = "FOLDER",
+        default_value = ".weir/control"
+    )]
+    data: PathBuf,
+    /// Name of the token, which must be new
+    #[arg(long)]
+    name: String,
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().verb {
         Verb::Check { file } => check(&file),
         Verb::Run(run) => serve(*run),
+        Verb::AdminToken(asked) => admin_token(&asked),
     }
 }
 
 fn serve(run: Run) -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    if run.log_json {
-        log.json().init();
+    let log = if run.log_json {
+        log.json().with_filter(filter()).boxed()
     } else {
-        log.init();
-    }
+        log.with_filter(filter()).boxed()
+    };
+    let logs = LogFeed::new();
+    tracing_subscriber::registry()
+        .with(log)
+        .with(logs.layer().with_filter(filter()))
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = runtime
         .context("the runtime cannot be started")
-        .and_then(|runtime| runtime.block_on(until_told(run)));
+        .and_then(|runtime| runtime.block_on(until_told(run, logs)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -124,7 +232,7 @@ fn serve(run: Run) -> ExitCode {
     }
 }
 
-async fn until_told(run: Run) -> anyhow::Result<()> {
+async fn until_told(run: Run, logs: LogFeed) -> anyhow::Result<()> {
     // Before anything is started, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
@@ -159,10 +267,18 @@ async fn until_told(run: Run) -> anyhow::Result<()> {
         });
     }
     let mut config = Config::new(run.data, store);
+    if let Some(url) = run.database {
+        config.storage = Storage::Postgres(url);
+    }
     config.listen = run.listen;
     config.prefix = run.prefix.unwrap_or_else(|| format!("vamp/{}", run.namespace));
     config.namespace = run.namespace;
-    config.gateway_host = run.gateway_host;
+    config.gateway_host = match run.gateway_host {
+        Some(host) => host,
+        None => run.docker.gateway_host().await?,
+    };
+    config.docker = run.docker.choice();
+    config.limit_processes = run.limit_processes;
     config.gateway_address = run.gateway_address;
     config.gateway_ports = run.gateway_ports;
     config.instance_ports = run.instance_ports;
@@ -172,7 +288,28 @@ async fn until_told(run: Run) -> anyhow::Result<()> {
     } else {
         Origins::Local
     };
+    config.election = run.share_store.is_some();
+    run.agents.apply(&mut config)?;
+    config.authentication = !run.no_authentication;
+    config.admin_token_file.clone_from(&run.admin_token_file);
+    config.tls = run
+        .tls_certificate
+        .zip(run.tls_key)
+        .map(|(certificate, key)| TlsFiles { certificate, key });
+    run.deploying.set(&mut config);
+    config.proxied_hosts = run.proxy_hosts;
+    config.sse_heartbeat = Duration::from_secs(run.sse_heartbeat);
+    config.logs = Some(logs);
     let control = Control::start(config).await?;
+    if let Some(token) = control.first_token() {
+        match &run.admin_token_file {
+            Some(file) => tracing::info!(file = %file.display(), "the admin's token is in this file"),
+            None => tell(&format!(
+                "This is the admin's token. It is shown this once; keep it, and give it to `weir` as WEIR_TOKEN:\n\n  \
+                 {token}\n"
+            )),
+        }
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -182,6 +319,25 @@ async fn until_told(run: Run) -> anyhow::Result<()> {
         () = control.shutdown() => Ok(()),
         _ = terminate.recv() => anyhow::bail!("told to stop twice"),
         _ = interrupt.recv() => anyhow::bail!("told to stop twice"),
+    }
+}
+
+/// Makes a token in the database, without a service.
+fn admin_token(asked: &AdminToken) -> ExitCode {
+    let made = || -> anyhow::Result<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let config = Config::new(&asked.data, weir_store::connect("memory:")?);
+        runtime.block_on(Control::make_admin_token(config, &asked.name))
+    };
+    match made() {
+        Ok(token) => {
+            tell(&token);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(&format!("weir-control: {error:#}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -214,6 +370,14 @@ fn check(file: &std::path::Path) -> ExitCode {
         say(&format!("{place}: {}: {problem}", problem.code));
     }
     ExitCode::FAILURE
+}
+
+/// Writes a line to standard output.
+fn tell(line: &str) {
+    let mut output = std::io::stdout().lock();
+    if writeln!(output, "{line}").and_then(|()| output.flush()).is_err() {
+        say("weir-control: standard output is closed; a token was not shown");
+    }
 }
 
 /// Writes a line to standard error; a closed one is nobody's loss.

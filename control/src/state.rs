@@ -1,12 +1,12 @@
 //! What the API, the reconcilers and the publisher share.
 //!
 //! **Job.** Holds the ports (storage, store, driver), writes with their events ([`State::commit`]), typed
-//! reading of artifacts, and the signal that wakes the reconcilers.
+//! reading of artifacts ([`Shelf`]), changes of several artifacts as one ([`Transaction`]), and the signal that
+//! wakes the reconcilers.
 //!
 //! **Invariants.**
 //! - Everything that reads artifacts, decides and writes holds [`State::write_lock`] from the first reading
-//!   to the commit. The functions of `reconcile::operations` and the reconcilers take it themselves; the API
-//!   takes it only around writes of its own, never while it calls an operation.
+//!   to the commit: a [`Transaction`] from its beginning to its end, the reconcilers for each run.
 //! - Every commit of artifacts wakes the reconcilers after it is durable, and subscribers receive its events
 //!   in the order of their ids.
 //! - `archive` events come from the API alone (it knows the source text); operations and reconcilers commit
@@ -14,20 +14,29 @@
 //!
 //! **Absent.** No cache: storage is the one truth.
 
+mod intent;
+mod shelf;
+mod transaction;
+
 use std::{
-    sync::Arc,
+    ops::Deref,
+    sync::{Arc, PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::{Mutex, broadcast, watch};
-use weir_artifact::{
-    Artifact, Blueprint, Breed, Deployment, Gateway, Kind, NamedCondition, NamedScale, OrReference, read,
-};
+use weir_artifact::{Artifact, Kind, read};
 use weir_driver::ContainerDriver;
-use weir_persist::{Event, EventDraft, Page, PersistError, Persistence, Stored, Write};
+use weir_persist::{Event, EventDraft, PersistError, Persistence, Stored, Write};
 use weir_store::Store;
 
-use crate::Config;
+use crate::{Config, configuration::Live, reconcile::steps::step};
+
+pub(crate) use self::{
+    intent::{digest, intent},
+    shelf::Shelf,
+    transaction::{Difference, INTENTS, Transaction},
+};
 
 /// Events that a slow subscriber may be behind before it loses some.
 const SUBSCRIBER_EVENTS_MAX: usize = 1024;
@@ -51,8 +60,16 @@ pub(crate) struct State {
     pub(crate) write_lock: Mutex<()>,
     /// What traffic did, as the frames of the agents say.
     pub(crate) traffic: crate::traffic::Traffic,
+    /// Tokens.
+    pub(crate) access: crate::access::Access,
+    /// Whether this control acts.
+    pub(crate) leader: crate::leader::Leader,
+    /// Identity of this control; a restart keeps it.
+    pub(crate) control_id: String,
     /// When control started, milliseconds since the Unix epoch.
     pub(crate) started_at_ms: u64,
+    shelf: Shelf,
+    live: RwLock<Arc<Live>>,
     /// Held from the commit to the last broadcast of its events, so that subscribers see ids ascend.
     order: Mutex<()>,
 }
@@ -64,18 +81,35 @@ impl State {
         persist: Arc<dyn Persistence>,
         driver: Arc<dyn ContainerDriver>,
     ) -> Self {
+        let control_id = crate::leader::identity(&config.data_dir);
         Self {
             store: Arc::clone(&config.store),
+            live: RwLock::new(Arc::new(Live::started(&config))),
             config,
+            shelf: Shelf::new(Arc::clone(&persist)),
             persist,
             driver,
             wake: Wake::default(),
             events: broadcast::Sender::new(SUBSCRIBER_EVENTS_MAX),
             write_lock: Mutex::new(()),
             traffic: crate::traffic::Traffic::default(),
+            access: crate::access::Access::default(),
+            leader: crate::leader::Leader::alone(),
+            control_id,
             started_at_ms: now_ms(),
             order: Mutex::new(()),
         }
+    }
+
+    /// Settings that can change while control runs, as they are now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes them hold, from the next look at them on.
+    pub(crate) fn set_live(&self, live: Live) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        self.wake.signal();
     }
 
     /// Writes all of this or nothing; then tells the subscribers, and wakes the reconcilers if an artifact
@@ -87,7 +121,9 @@ impl State {
     ) -> Result<Vec<Event>, PersistError> {
         let wakes = !writes.is_empty();
         let order = self.order.lock().await;
+        step("before a commit");
         let events = self.persist.commit(writes, events).await?;
+        step("after a commit");
         for event in &events {
             // Nobody listening is fine.
             let _ = self.events.send(Arc::new(event.clone()));
@@ -98,110 +134,14 @@ impl State {
         }
         Ok(events)
     }
+}
 
-    /// Reads one artifact of a kind.
-    pub(crate) async fn artifact(&self, kind: Kind, name: &str) -> Result<Option<Artifact>, PersistError> {
-        match self.persist.get(plural(kind), name).await? {
-            Some(stored) => typed(kind, &stored).map(Some),
-            None => Ok(None),
-        }
-    }
+/// Artifacts are read from what is stored.
+impl Deref for State {
+    type Target = Shelf;
 
-    /// Reads every artifact of a kind, in order of names.
-    pub(crate) async fn artifacts(&self, kind: Kind) -> Result<Vec<Artifact>, PersistError> {
-        let (stored, _) = self.persist.list(plural(kind), Page::ALL).await?;
-        stored.iter().map(|stored| typed(kind, stored)).collect()
-    }
-
-    /// Reads a breed.
-    pub(crate) async fn breed(&self, name: &str) -> Result<Option<Breed>, PersistError> {
-        Ok(match self.artifact(Kind::Breed, name).await? {
-            Some(Artifact::Breed(breed)) => Some(breed),
-            _ => None,
-        })
-    }
-
-    /// Reads a blueprint. Its inline breeds are as they are stored now (see [`State::refresh`]).
-    pub(crate) async fn blueprint(&self, name: &str) -> Result<Option<Blueprint>, PersistError> {
-        Ok(match self.artifact(Kind::Blueprint, name).await? {
-            Some(Artifact::Blueprint(mut blueprint)) => {
-                self.refresh(&mut blueprint).await?;
-                Some(blueprint)
-            }
-            _ => None,
-        })
-    }
-
-    /// Replaces the inline breeds of a stored blueprint by the breeds that have their names now; by
-    /// references to them when those were removed (spec of the core behaviour §12).
-    pub(crate) async fn refresh(&self, blueprint: &mut Blueprint) -> Result<(), PersistError> {
-        for cluster in blueprint.clusters.values_mut() {
-            for service in &mut cluster.services {
-                if let OrReference::Inline(breed) = &service.breed {
-                    service.breed = match self.breed(&breed.name).await? {
-                        Some(breed) => OrReference::Inline(breed),
-                        None => OrReference::Reference(breed.name.clone()),
-                    };
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads a scale.
-    pub(crate) async fn scale(&self, name: &str) -> Result<Option<NamedScale>, PersistError> {
-        Ok(match self.artifact(Kind::Scale, name).await? {
-            Some(Artifact::Scale(scale)) => Some(scale),
-            _ => None,
-        })
-    }
-
-    /// Reads a condition.
-    pub(crate) async fn condition(&self, name: &str) -> Result<Option<NamedCondition>, PersistError> {
-        Ok(match self.artifact(Kind::Condition, name).await? {
-            Some(Artifact::Condition(condition)) => Some(condition),
-            _ => None,
-        })
-    }
-
-    /// Reads a gateway as it is stored (`reconcile::operations::gateway_view` shows it as the API does).
-    pub(crate) async fn gateway(&self, name: &str) -> Result<Option<Gateway>, PersistError> {
-        Ok(match self.artifact(Kind::Gateway, name).await? {
-            Some(Artifact::Gateway(gateway)) => Some(gateway),
-            _ => None,
-        })
-    }
-
-    /// Reads every gateway as it is stored, in order of names.
-    pub(crate) async fn gateways(&self) -> Result<Vec<Gateway>, PersistError> {
-        let all = self.artifacts(Kind::Gateway).await?;
-        Ok(all
-            .into_iter()
-            .filter_map(|artifact| match artifact {
-                Artifact::Gateway(gateway) => Some(gateway),
-                _ => None,
-            })
-            .collect())
-    }
-
-    /// Reads a deployment.
-    pub(crate) async fn deployment(&self, name: &str) -> Result<Option<Deployment>, PersistError> {
-        Ok(match self.artifact(Kind::Deployment, name).await? {
-            Some(Artifact::Deployment(deployment)) => Some(deployment),
-            _ => None,
-        })
-    }
-
-    /// Reads every deployment, in order of names.
-    pub(crate) async fn deployments(&self) -> Result<Vec<Deployment>, PersistError> {
-        let all = self.artifacts(Kind::Deployment).await?;
-        Ok(all
-            .into_iter()
-            .filter_map(|artifact| match artifact {
-                Artifact::Deployment(deployment) => Some(deployment),
-                _ => None,
-            })
-            .collect())
+    fn deref(&self) -> &Shelf {
+        &self.shelf
     }
 }
 
@@ -243,38 +183,17 @@ impl Listener {
 
 /// Name of a kind in paths and in storage.
 pub(crate) const fn plural(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Breed => "breeds",
-        Kind::Blueprint => "blueprints",
-        Kind::Scale => "scales",
-        Kind::Condition => "conditions",
-        Kind::Gateway => "gateways",
-        Kind::Deployment => "deployments",
-    }
+    kind.plural()
 }
 
 /// Name of an artifact.
 pub(crate) fn name_of(artifact: &Artifact) -> &str {
-    match artifact {
-        Artifact::Breed(breed) => &breed.name,
-        Artifact::Blueprint(blueprint) => &blueprint.name,
-        Artifact::Scale(scale) => &scale.name,
-        Artifact::Condition(condition) => &condition.name,
-        Artifact::Gateway(gateway) => &gateway.name,
-        Artifact::Deployment(deployment) => &deployment.name,
-    }
+    artifact.name()
 }
 
 /// Kind of an artifact.
 pub(crate) const fn kind_of(artifact: &Artifact) -> Kind {
-    match artifact {
-        Artifact::Breed(_) => Kind::Breed,
-        Artifact::Blueprint(_) => Kind::Blueprint,
-        Artifact::Scale(_) => Kind::Scale,
-        Artifact::Condition(_) => Kind::Condition,
-        Artifact::Gateway(_) => Kind::Gateway,
-        Artifact::Deployment(_) => Kind::Deployment,
-    }
+    artifact.kind()
 }
 
 /// The write that stores an artifact. `expect` as in [`Write::Put`].

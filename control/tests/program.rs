@@ -117,3 +117,105 @@ fn a_start_that_fails_says_why() {
         .unwrap();
     assert_eq!(ports.status.code(), Some(2));
 }
+
+/// Starts a run and reads both of its outputs until it serves; answers standard output.
+fn served(mut command: Command) -> (Running, String, String) {
+    let mut running = Running(
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut stdout = running.0.stdout.take().unwrap();
+    let stderr = BufReader::new(running.0.stderr.take().unwrap());
+    let (sender, lines) = mpsc::sync_channel(1024);
+    std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let deadline = Instant::now() + PATIENCE;
+    let mut log = String::new();
+    while !log.contains("control serves") {
+        log.push_str(&lines.recv_timeout(deadline - Instant::now()).unwrap());
+        log.push('\n');
+    }
+    // A signal is taken after what is printed at the start: it is waited for after that.
+    let id = Pid::from_child(&running.0);
+    kill_process(id, Signal::TERM).unwrap();
+    let mut told = String::new();
+    stdout.read_to_string(&mut told).unwrap();
+    running.0.wait().unwrap();
+    log.extend(lines.iter().map(|line| line + "\n"));
+    (running, told, log)
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = program();
+    command
+        .args(["run", "--listen", "127.0.0.1:0", "--store", "memory:", "--data"])
+        .arg(folder.join("data"))
+        .args(arguments);
+    command
+}
+
+/// The token in a text.
+fn token(text: &str) -> Option<&str> {
+    let length = "weir_".len() + 16 + 1 + 64;
+    text.split_whitespace()
+        .find(|word| word.starts_with("weir_") && word.len() == length)
+}
+
+#[test]
+fn the_first_start_shows_the_admins_token_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, told, log) = served(run(folder.path(), &[]));
+    assert!(token(&told).is_some(), "{told}");
+    assert_eq!(token(&log), None, "logs are kept by others");
+    let (_, told, _) = served(run(folder.path(), &[]));
+    assert_eq!(told, "", "it is shown once");
+
+    // Whoever lost it gets another one, while control does not run.
+    let rescue = |name: &str| {
+        let mut command = program();
+        command.arg("admin-token").arg("--data").arg(folder.path().join("data"));
+        command.args(["--name", name]).output().unwrap()
+    };
+    let made = rescue("rescue");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(token(&String::from_utf8(made.stdout).unwrap()).is_some());
+    let again = rescue("rescue");
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("there is a token `rescue` already"));
+}
+
+#[test]
+fn the_admins_token_may_go_to_a_file_and_may_not_be_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let (_, told, log) = served(run(folder.path(), &["--admin-token-file", file.to_str().unwrap()]));
+    assert_eq!(told, "");
+    assert_eq!(token(&log), None);
+    assert!(token(&std::fs::read_to_string(&file).unwrap()).is_some());
+
+    let open = tempfile::tempdir().unwrap();
+    let (_, told, _) = served(run(open.path(), &["--no-authentication"]));
+    assert_eq!(told, "");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("garbage.pem");
+    std::fs::write(&file, "garbage").unwrap();
+    let file = file.to_str().unwrap();
+    let failed = run(folder.path(), &["--tls-certificate", file, "--tls-key", file]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(told.contains("garbage.pem holds no PEM certificate"), "{told}");
+    let half = run(folder.path(), &["--tls-certificate", file]).output().unwrap();
+    assert_eq!(half.status.code(), Some(2), "a certificate needs its key");
+}

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use weir_artifact::{Kind, read, write};
-use weir_model::{Condition, document, wire::v1};
+use weir_model::{Condition, PathRewrite, document, wire::v1};
 use weir_proxy::{
     Limits,
     condition::{Compiled, RequestView},
@@ -120,6 +120,24 @@ pub fn proxy_protocol(bytes: &[u8]) {
     }
 }
 
+/// A whole `ClientHello` is whole whatever follows, no part of it is whole or refused, and where another reader of TLS finds a name it
+/// is the same.
+pub fn server_name(bytes: &[u8]) {
+    let Ok(Some((length, name))) = internals::server_name(bytes) else {
+        return;
+    };
+    let (own, _) = bytes.split_at(length.min(bytes.len()));
+    for end in (0..own.len()).rev().take(64) {
+        let part = own.get(..end).unwrap_or_default();
+        assert_eq!(internals::server_name(part), Ok(None), "cut at {end}");
+    }
+    if let Some(name) = name {
+        assert!(!name.is_empty() && name.len() <= 253);
+        assert_eq!(name, name.to_ascii_lowercase());
+        assert!(name.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+}
+
 /// A request whose parts are bytes from outside.
 struct Request<'b>(&'b [u8]);
 
@@ -148,6 +166,9 @@ impl RequestView for Request<'_> {
         IpAddr::from([10, 0, 0, 1])
     }
 
+    fn destination(&self) -> IpAddr {
+        IpAddr::from([10, 0, 0, 2])
+    }
     fn destination_port(&self) -> u16 {
         80
     }
@@ -173,22 +194,16 @@ pub fn condition(bytes: &[u8]) {
     );
 }
 
-const KINDS: [Kind; 6] = [
-    Kind::Breed,
-    Kind::Blueprint,
-    Kind::Scale,
-    Kind::Condition,
-    Kind::Gateway,
-    Kind::Deployment,
-];
-
 /// What is read can be written, and what was written reads as the same.
 pub fn artifact(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
     let _ = read::many(text);
-    for kind in KINDS {
+    let _ = read::requests(text);
+    let _ = (read::sla(text), read::scale(text), read::workflow_status(text));
+    imports(text);
+    for kind in Kind::ALL {
         let Ok(artifact) = read::one(kind, text) else {
             continue;
         };
@@ -198,6 +213,49 @@ pub fn artifact(bytes: &[u8]) {
             Err(problems) => panic!("{text:?} is written as {written}, which is refused: {problems:?}"),
         }
     }
+}
+
+/// Whatever is imported, documents that take it in are read or refused.
+fn imports(text: &str) {
+    let Ok(documents) = read::Documents::parse(text) else {
+        return;
+    };
+    let body = serde_json::json!({"name": "t", "definition": {"ports": {"web": 80}, "metadata": {"a": [1, {"b": null}]}, "routes": ["x"]}});
+    if let Ok(documents) = documents.complete(|import| (import.name.len() % 2 == 0).then(|| body.clone())) {
+        for warning in documents.requests().map(|read| read.warnings).unwrap_or_default() {
+            assert_eq!(warning.severity, weir_artifact::Severity::Warning);
+        }
+    }
+}
+
+/// What is made of a Compose file is read, or is told what a blueprint cannot be.
+pub fn compose(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(yaml) = weir_artifact::compose::import("shop", text) else {
+        return;
+    };
+    if let Err(problems) = read::one(Kind::Blueprint, &yaml) {
+        let is_circle = |code: &str| code == "RecursiveDependenciesError";
+        assert!(
+            problems.iter().all(|problem| is_circle(problem.code)),
+            "{text:?} became {yaml:?}: {problems:?}"
+        );
+    }
+}
+
+/// A rewrite is written as it was, and its condition compiles.
+pub fn rewrite(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(rewrite) = PathRewrite::parse(text) else {
+        return;
+    };
+    assert!(!rewrite.pieces().is_empty());
+    assert!(!rewrite.condition().to_string().is_empty());
+    assert_eq!(PathRewrite::parse(rewrite.source()), Ok(rewrite), "{text:?}");
 }
 
 /// What is read of a snapshot can be written, and reads as the same without refusals.

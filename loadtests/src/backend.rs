@@ -9,6 +9,8 @@ use tokio::{
     task::LocalSet,
 };
 
+use crate::websocket;
+
 /// Serves until its standard input ends, so that it never outlives who started it. Prints its port first.
 pub(crate) fn serve(body_bytes: usize) -> anyhow::Result<()> {
     let mut answer = format!(
@@ -54,6 +56,10 @@ async fn answer_all(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()>
         {
             let head = buffer.get(begin..begin + end).unwrap_or_default();
             begin += end + 4;
+            if memchr::memmem::find(head, websocket::KEY).is_some() {
+                stream.write_all(websocket::ACCEPTED).await?;
+                return websocket::serve(stream).await;
+            }
             stream.write_all(answer).await?;
             if memchr::memmem::find(head, b"\nConnection: close").is_some()
                 || memchr::memmem::find(head, b"\nconnection: close").is_some()

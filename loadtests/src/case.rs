@@ -46,6 +46,21 @@ pub(crate) struct Case {
     /// Whether clients speak HTTP/2 (over TLS).
     #[serde(default)]
     pub(crate) http2: bool,
+    /// Whether TLS sessions are resumed where the target offers it.
+    #[serde(default = "yes")]
+    pub(crate) resume: bool,
+    /// Whether a request is a WebSocket message, and its answer the echo.
+    #[serde(default)]
+    pub(crate) websocket: bool,
+    /// Requests are sent when they are due, not when the one before was answered.
+    #[serde(default)]
+    pub(crate) requests_per_second: u32,
+    /// Workers of ours, each on a processor of its own.
+    #[serde(default = "one")]
+    pub(crate) workers: usize,
+    /// What our agent is told besides.
+    #[serde(default)]
+    weir_arguments: Vec<String>,
     /// Changes of the configuration while the load runs.
     #[serde(default)]
     pub(crate) swaps_per_second: u32,
@@ -60,10 +75,16 @@ pub(crate) enum Measure {
     Cpu,
     /// Resident memory per open, idle connection.
     Memory,
+    /// Resident memory of the whole target after its first request.
+    Resident,
 }
 
 const fn yes() -> bool {
     true
+}
+
+const fn one() -> usize {
+    1
 }
 
 /// Where the run happens.
@@ -106,15 +127,25 @@ impl Case {
         if !path.exists() {
             return Ok(None);
         }
-        let text = fs::read_to_string(&path)?
-            .replace("{{listen}}", &place.listen.to_string())
+        Ok(Some(self.filled(&fs::read_to_string(&path)?, place)))
+    }
+
+    /// Arguments of our agent beside those of every case.
+    pub(crate) fn arguments<'c>(&'c self, place: &'c Place) -> impl Iterator<Item = String> + 'c {
+        self.weir_arguments
+            .iter()
+            .map(|argument| self.filled(argument, place))
+    }
+
+    fn filled(&self, text: &str, place: &Place) -> String {
+        text.replace("{{listen}}", &place.listen.to_string())
             .replace("{{listen_host}}", &place.listen.ip().to_string())
             .replace("{{listen_port}}", &place.listen.port().to_string())
             .replace("{{backend}}", &place.backend.to_string())
+            .replace("{{backend_port}}", &place.backend.port().to_string())
             .replace("{{dir}}", &place.dir.display().to_string())
             .replace("{{generated_routes}}", &self.routes(place))
-            .replace("{{generated_gateways}}", &self.gateways(place));
-        Ok(Some(text))
+            .replace("{{generated_gateways}}", &self.gateways(place))
     }
 
     fn routes(&self, place: &Place) -> String {

@@ -36,6 +36,12 @@ pub(crate) struct Load {
     pub(crate) certificate: Option<Vec<u8>>,
     /// HTTP/2 instead of HTTP/1.1.
     pub(crate) http2: bool,
+    /// Whether TLS sessions are resumed.
+    pub(crate) resume: bool,
+    /// A request is a WebSocket message, its answer the echo.
+    pub(crate) websocket: bool,
+    /// Requests are due at this rate, over all clients; 0: whenever the one before was answered.
+    pub(crate) requests_per_second: u32,
     /// Requests under way at a time, however many connections there are.
     pub(crate) at_once: usize,
 }
@@ -55,7 +61,7 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
         open: Vec::new(),
     }));
     let tls = match &load.certificate {
-        Some(certificate) => Some(connector(certificate, load.http2)?),
+        Some(certificate) => Some(connector(certificate, load.http2, load.resume)?),
         None => None,
     };
     let load = Rc::new(load);
@@ -63,6 +69,7 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let mut clients = Vec::new();
+        let begin = Instant::now();
         for number in 0..load.connections {
             let share = load.requests / load.connections as u64
                 + u64::from((number as u64) < load.requests % load.connections as u64);
@@ -70,6 +77,7 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
                 Rc::clone(&load),
                 tls.clone(),
                 share,
+                Due::of(&load, number, begin),
                 Rc::clone(&seen),
                 Rc::clone(&permits),
             )));
@@ -85,10 +93,45 @@ pub(crate) fn run(load: Load) -> anyhow::Result<Seen> {
         .context("a client is still running")
 }
 
+/// When the requests of one client are due.
+struct Due {
+    next: Instant,
+    /// None: as soon as the last one was answered.
+    every: Option<Duration>,
+}
+
+impl Due {
+    fn of(load: &Load, number: usize, begin: Instant) -> Self {
+        let all = f64::from(load.requests_per_second);
+        let every = (load.requests_per_second > 0).then(|| {
+            #[expect(clippy::cast_precision_loss, reason = "clients are few")]
+            Duration::from_secs_f64(load.connections as f64 / all)
+        });
+        #[expect(clippy::cast_precision_loss, reason = "as above")]
+        let share = number as f64 / load.connections as f64;
+        Self {
+            next: begin + every.unwrap_or_default().mul_f64(share),
+            every,
+        }
+    }
+
+    /// Waits for the next request's time, and tells it: a late answer to the one before counts against both.
+    async fn next(&mut self) -> Instant {
+        let Some(every) = self.every else {
+            return Instant::now();
+        };
+        let due = self.next;
+        self.next += every;
+        tokio::time::sleep_until(due.into()).await;
+        due
+    }
+}
+
 async fn client(
     load: Rc<Load>,
     tls: Option<TlsConnector>,
     requests: u64,
+    mut due: Due,
     seen: Rc<RefCell<Seen>>,
     permits: Rc<Semaphore>,
 ) {
@@ -106,7 +149,7 @@ async fn client(
         let Ok(_permit) = permits.acquire().await else {
             return;
         };
-        let began = Instant::now();
+        let began = due.next().await;
         let outcome = tokio::time::timeout(PATIENCE, async {
             let mut stream = match kept.take() {
                 Some(stream) => stream,

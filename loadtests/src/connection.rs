@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::client::Load;
+use crate::{client::Load, websocket};
 
 /// Name in the certificates of the targets, and in every request.
 pub(crate) const HOST: &str = "load.example";
@@ -21,6 +21,7 @@ pub(crate) const HOST: &str = "load.example";
 #[derive(Debug)]
 pub(crate) enum Connection {
     Clear(TcpStream),
+    WebSocket(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Http2 {
         requests: SendRequest<Bytes>,
@@ -29,7 +30,7 @@ pub(crate) enum Connection {
 }
 
 /// TLS as the clients of a load speak it: 1.3, trusting the target's own certificate.
-pub(crate) fn connector(certificate: &[u8], http2: bool) -> anyhow::Result<TlsConnector> {
+pub(crate) fn connector(certificate: &[u8], http2: bool, resume: bool) -> anyhow::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(certificate.to_vec()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -37,6 +38,9 @@ pub(crate) fn connector(certificate: &[u8], http2: bool) -> anyhow::Result<TlsCo
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    if !resume {
+        config.resumption = rustls::client::Resumption::disabled();
+    }
     config.alpn_protocols = vec![if http2 {
         b"h2".to_vec()
     } else {
@@ -45,15 +49,19 @@ pub(crate) fn connector(certificate: &[u8], http2: bool) -> anyhow::Result<TlsCo
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-fn wrong(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+pub(crate) fn wrong(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 impl Connection {
     /// Connects as the load says.
     pub(crate) async fn open(load: &Load, tls: Option<&TlsConnector>) -> io::Result<Self> {
-        let stream = TcpStream::connect(load.to).await?;
+        let mut stream = TcpStream::connect(load.to).await?;
         stream.set_nodelay(true)?;
+        if load.websocket {
+            websocket::upgrade(&mut stream).await?;
+            return Ok(Self::WebSocket(stream));
+        }
         let Some(tls) = tls else {
             return Ok(Self::Clear(stream));
         };
@@ -82,6 +90,7 @@ impl Connection {
     ) -> io::Result<()> {
         match self {
             Self::Clear(stream) => ask(stream, request, buffer, body_bytes).await,
+            Self::WebSocket(stream) => websocket::echo(stream, buffer, body_bytes).await,
             Self::Tls(stream) => ask(stream.as_mut(), request, buffer, body_bytes).await,
             Self::Http2 { requests, .. } => ask_http2(requests, body_bytes).await,
         }

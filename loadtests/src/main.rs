@@ -1,6 +1,6 @@
 //! Side by side load tests: what a request costs here and elsewhere.
 //!
-//! `compare` starts each target (our agent, HAProxy, nginx, a bare relay) pinned to one processor, the service and the
+//! `compare` starts each target (our agent, HAProxy, nginx, Envoy, a bare relay) pinned to one processor, the service and the
 //! clients on the others, sends the same requests to each in turn, several rounds, and divides the processor time of the
 //! proxy's processes, as the kernel accounts it, by the requests. Ratios of one run are comparable between machines; the
 //! absolute figures are not.
@@ -14,6 +14,7 @@ mod relay;
 mod report;
 mod run;
 mod target;
+mod websocket;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -56,7 +57,7 @@ struct Compare {
     /// Only these cases
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
-    /// Only these targets: weir, haproxy, nginx, relay
+    /// Only these targets: weir, haproxy, nginx, envoy, relay
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
     /// Rounds, of which the median counts

@@ -90,7 +90,7 @@ pub(crate) fn table(results: &Results) {
     }
     println!("{table}");
     println!(
-        "CPU in µs per request (idle: bytes per connection), medians; {}",
+        "CPU in µs per request (idle: bytes per connection; cold: KiB), medians; {}",
         results.machine
     );
     for (name, version) in &results.versions {

@@ -114,7 +114,7 @@ pub(crate) fn compare(options: &Compare) -> anyhow::Result<()> {
 fn measure_one(case: &Case, running: &Running, divisor: u64) -> anyhow::Result<Figures> {
     let requests = match case.measure {
         Measure::Cpu => (case.requests / divisor).max(case.connections as u64 * 4),
-        Measure::Memory => case.requests,
+        Measure::Memory | Measure::Resident => case.requests,
     };
     let load = Load {
         to: running.address,
@@ -124,8 +124,11 @@ fn measure_one(case: &Case, running: &Running, divisor: u64) -> anyhow::Result<F
         body_bytes: case.body_bytes,
         certificate: running.certificate.clone(),
         http2: case.http2,
+        resume: case.resume,
+        websocket: case.websocket,
+        requests_per_second: case.requests_per_second,
         at_once: match case.measure {
-            Measure::Cpu => case.connections,
+            Measure::Cpu | Measure::Resident => case.connections,
             // Buffers of requests under way are not what an idle connection holds.
             Measure::Memory => 16,
         },
@@ -155,6 +158,18 @@ fn measure_one(case: &Case, running: &Running, divisor: u64) -> anyhow::Result<F
                 p50_us: seen.latency_us.value_at_quantile(0.5) as f64,
                 p99_us: seen.latency_us.value_at_quantile(0.99) as f64,
                 errors: seen.errors,
+            })
+        }
+        Measure::Resident => {
+            let seen = client::run(load)?;
+            // What it allocated for the first connection may come back a moment later.
+            std::thread::sleep(Duration::from_secs(1));
+            #[expect(clippy::cast_precision_loss, reason = "memory of a process is small")]
+            let value = measure::resident(&running.processes)? as f64 / 1024.0;
+            Ok(Figures {
+                value,
+                errors: seen.errors,
+                ..Figures::default()
             })
         }
         Measure::Memory => {
@@ -266,6 +281,7 @@ fn summarise(
                 unit: match case.measure {
                     Measure::Cpu => "µs of CPU per request",
                     Measure::Memory => "bytes per connection",
+                    Measure::Resident => "KiB",
                 },
                 peer,
                 peer_version,

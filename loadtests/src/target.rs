@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    case::{Case, Place},
+    case::{Case, Measure, Place},
     connection::HOST,
     measure,
 };
@@ -40,7 +40,7 @@ pub(crate) struct Running {
 }
 
 /// Processor of the proxies; everything else runs on the others.
-pub(crate) const PROXY_CPU: &str = "0";
+const PROXY_CPU: usize = 0;
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
@@ -70,6 +70,13 @@ impl Target {
                 break;
             }
         }
+        if let Some(version) = first_line(Path::new("envoy"), &["--version"]) {
+            targets.push(Self {
+                name: "envoy",
+                version,
+                program: "envoy".into(),
+            });
+        }
         targets.push(Self {
             name: "relay",
             version: "bare".to_owned(),
@@ -91,13 +98,14 @@ impl Target {
             "weir" => "weir.yaml",
             "haproxy" => "haproxy.cfg",
             "nginx" => "nginx.conf",
+            "envoy" => "envoy.yaml",
             // The floor stands beside the others wherever they are compared.
             _ => "haproxy.cfg",
         };
         let Some(text) = case.configuration(file, &place)? else {
             return Ok(None);
         };
-        if self.name == "relay" && (!case.keep_alive || case.tls) {
+        if self.name == "relay" && (!case.keep_alive || case.tls || case.measure == Measure::Resident) {
             return Ok(None);
         }
         let certificate = if case.tls {
@@ -108,7 +116,8 @@ impl Target {
         let path = dir.path().join(file);
         fs::write(&path, &text)?;
         let mut command = Command::new("taskset");
-        command.args(["-c", PROXY_CPU]).arg(&self.program);
+        let cpus = format!("{PROXY_CPU}-{}", PROXY_CPU + case.workers.max(1) - 1);
+        command.args(["-c", &cpus]).arg(&self.program);
         match self.name {
             "weir" => {
                 command
@@ -117,7 +126,8 @@ impl Target {
                     .arg(format!("file:{}", path.display()));
                 command.arg("--data").arg(dir.path().join("data"));
                 command
-                    .args(["--admin", "127.0.0.1:0", "--workers", "1"])
+                    .args(["--admin", "127.0.0.1:0", "--workers", &case.workers.to_string()])
+                    .args(case.arguments(&place))
                     .env("RUST_LOG", "warn");
             }
             "haproxy" => {
@@ -125,6 +135,11 @@ impl Target {
             }
             "nginx" => {
                 command.arg("-c").arg(&path).arg("-p").arg(dir.path());
+            }
+            "envoy" => {
+                command
+                    .args(["--concurrency", "1", "--log-level", "warn", "-c"])
+                    .arg(&path);
             }
             _ => {
                 command.args([

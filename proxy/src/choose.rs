@@ -10,6 +10,7 @@
 //! Cookies of sticky gateways decide inside steps 2, 3 and 5, one for each decision. Vamp's order and cookies: spec of the
 //! gateway agent, §3.
 
+mod decide;
 mod pick;
 
 use std::{
@@ -21,11 +22,15 @@ use std::{
 
 use weir_model::{Balance, Snapshot, Sticky};
 
-use self::pick::{pick, remembered};
+use self::{
+    decide::{by_name, decide},
+    pick::{pick, remembered},
+};
 use crate::{
-    condition::{Names, RequestView},
+    condition::RequestView,
     error::ErrorKind,
     metrics::add,
+    rewrite::Rewrites,
     table::{Endpoint, Endpoints, Gateway, Next, Route, Table},
     worker::{Context, CurrentTable},
 };
@@ -158,6 +163,8 @@ pub(crate) struct Choice {
     tried: u64,
     source: IpAddr,
     virtual_host: bool,
+    /// A route on the way changes paths.
+    rewrites: bool,
     /// Gateway that had no route for it.
     stopped_at: Option<u32>,
 }
@@ -175,16 +182,21 @@ pub(crate) fn choose<R: RequestView>(
         entry.slot(&table)
     };
     let mut choice = Choice::new(table, request.source(), entry.virtual_hosts);
-    let walked = choice.walk(context, slot.ok_or(ErrorKind::NoGateway)?, Some(request));
+    let walked = choice.walk(context, slot.ok_or(ErrorKind::NoGateway)?, Some(request), None);
     choice.routed(context, walked)
 }
 
-/// Chooses the way of a connection.
-pub(crate) fn choose_tcp(context: &Rc<Context>, entry: &Entry, peer: SocketAddr) -> Result<Choice, Unrouted> {
+/// Chooses the way of a connection. `name`: the one that the client asks for by TLS, in lower case.
+pub(crate) fn choose_tcp(
+    context: &Rc<Context>,
+    entry: &Entry,
+    peer: SocketAddr,
+    name: Option<&str>,
+) -> Result<Choice, Unrouted> {
     let table = context.table();
     let slot = entry.slot(&table).ok_or(ErrorKind::NoGateway)?;
     let mut choice = Choice::new(table, peer.ip(), false);
-    let walked = choice.walk::<NoRequest>(context, slot, None);
+    let walked = choice.walk::<NoRequest>(context, slot, None, name);
     choice.routed(context, walked)
 }
 
@@ -205,6 +217,9 @@ impl RequestView for NoRequest {
         match *self {}
     }
     fn source(&self) -> IpAddr {
+        match *self {}
+    }
+    fn destination(&self) -> IpAddr {
         match *self {}
     }
     fn destination_port(&self) -> u16 {
@@ -263,6 +278,7 @@ impl Choice {
             tried: 0,
             source,
             virtual_host,
+            rewrites: false,
             stopped_at: None,
         }
     }
@@ -272,6 +288,7 @@ impl Choice {
         context: &Context,
         first: u32,
         request: Option<&R>,
+        name: Option<&str>,
     ) -> Result<(), ErrorKind> {
         let mut slot = first;
         loop {
@@ -282,7 +299,8 @@ impl Choice {
             let gateway = table.gateway(slot).ok_or(ErrorKind::NoGateway)?;
             let figures = gateway.live.shards.of(context.worker);
             add(&figures.requests, 1);
-            let Some(mut hop) = decide(gateway, slot, request) else {
+            let named = name.and_then(|name| by_name(gateway, slot, name));
+            let Some(mut hop) = named.or_else(|| decide(gateway, slot, request)) else {
                 add(&figures.unrouted, 1);
                 self.stopped_at = Some(slot);
                 return Err(ErrorKind::NoRoute);
@@ -291,6 +309,7 @@ impl Choice {
                 .routes
                 .get(usize::from(hop.route))
                 .ok_or(ErrorKind::Internal)?;
+            self.rewrites |= route.rewrites.is_some();
             match &route.next {
                 Next::Gateway(next) => {
                     self.push(hop)?;
@@ -408,6 +427,11 @@ impl Choice {
             .expect("a choice is only made with an instance at its end")
     }
 
+    /// When the instance is passed over because of its answers.
+    pub(crate) fn ejection(&self) -> Option<weir_model::Ejection> {
+        self.endpoints()?.ejection
+    }
+
     /// Balance of the last route.
     pub(crate) fn balance(&self) -> Balance {
         self.endpoints()
@@ -485,6 +509,20 @@ impl Choice {
         })
     }
 
+    /// The rewrites of the routes on the way, outermost first.
+    pub(crate) fn rewrites(&self) -> impl Iterator<Item = &Rewrites> {
+        let hops = if self.rewrites { self.count } else { 0 };
+        self.hops
+            .iter()
+            .take(hops)
+            .filter_map(|hop| self.route(hop)?.rewrites.as_deref())
+    }
+
+    /// Whether a route on the way changes paths.
+    pub(crate) fn has_rewrites(&self) -> bool {
+        self.rewrites
+    }
+
     /// Whether the request came by a host name.
     pub(crate) fn via_virtual_host(&self) -> bool {
         self.virtual_host
@@ -502,79 +540,3 @@ impl Choice {
     }
 }
 
-/// Steps 2 and 3: which route. `None`: no condition matched and every weight is zero.
-fn decide<R: RequestView>(gateway: &Gateway, slot: u32, request: Option<&R>) -> Option<Hop> {
-    let mut hop = Hop {
-        gateway: slot,
-        ..NO_HOP
-    };
-    if let Some(request) = request {
-        let names = if gateway.conditioned.is_empty() {
-            None
-        } else {
-            Some(Names::of(request))
-        };
-        for index in &gateway.conditioned {
-            let route = gateway.routes.get(usize::from(*index))?;
-            if !route
-                .condition
-                .as_ref()
-                .zip(names)
-                .is_some_and(|(condition, names)| condition.matches_among(request, names))
-            {
-                continue;
-            }
-            let cookies = gateway.cookies.as_ref().zip(route.cookies.as_ref());
-            let remembered = cookies.and_then(|(gateway, route)| {
-                let value = cookie(request, &route.matched)?;
-                if *value == *route.lookup {
-                    Some(true)
-                } else if *value == *gateway.weighted {
-                    Some(false)
-                } else {
-                    None
-                }
-            });
-            let taken = remembered.unwrap_or_else(|| {
-                route
-                    .strength
-                    .as_ref()
-                    .is_none_or(|split| split.at(route.live.strength.next()) == 0)
-            });
-            hop.matched = *index;
-            hop.taken = if taken { Matched::Taken } else { Matched::Left };
-            if cookies.is_some() && remembered.is_none() {
-                hop.set |= if taken { SET_TAKEN } else { SET_LEFT };
-            }
-            if taken {
-                hop.route = *index;
-                hop.by = if remembered.is_some() {
-                    By::Cookie
-                } else {
-                    By::Condition
-                };
-                return Some(hop);
-            }
-            break;
-        }
-        if let Some(cookies) = &gateway.cookies
-            && let Some(value) = cookie(request, &cookies.weighted)
-            && let Some((index, _)) = (0..=u16::MAX).zip(&gateway.routes).find(|(_, route)| {
-                route
-                    .cookies
-                    .as_ref()
-                    .is_some_and(|route| *route.lookup == *value)
-            })
-        {
-            hop.route = index;
-            hop.by = By::Cookie;
-            return Some(hop);
-        }
-    }
-    hop.route = gateway.weights.as_ref()?.at(gateway.live.weights.next());
-    hop.by = By::Weight;
-    if gateway.cookies.is_some() {
-        hop.set |= SET_WEIGHTED;
-    }
-    Some(hop)
-}

@@ -150,6 +150,19 @@ impl Exchange {
             // Also over a connection that was made before it failed.
             live.connected(self.context.now_ms());
         }
+        if let Some(ejection) = self.choice.ejection() {
+            let is_error = match error {
+                None => Some(status >= 500),
+                Some(
+                    ErrorKind::ResponseTimeout | ErrorKind::ResponseClosed | ErrorKind::ResponseMalformed,
+                ) => Some(true),
+                // The client's doing, or a connection that was not made, which counts on its own.
+                Some(_) => None,
+            };
+            if let Some(is_error) = is_error {
+                live.answered(is_error, ejection, self.context.now_ms());
+            }
+        }
         if self.choice.balance() == Balance::LeastRequests {
             live.in_flight.fetch_sub(1, Ordering::Relaxed);
         }

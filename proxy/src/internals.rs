@@ -21,6 +21,7 @@ use crate::{
     proxy_protocol,
     resolve::Resolver,
     table::{Compiler, Table},
+    tls,
     worker::{Context, WorkerFigures},
 };
 
@@ -66,6 +67,33 @@ pub fn proxy_header(bytes: &[u8]) -> Result<Option<ProxyHeader>, Refused> {
     match proxy_protocol::read(bytes) {
         Ok(header) => Ok(header.map(|header| (header.length, header.addresses))),
         Err(_) => Err(Refused),
+    }
+}
+
+/// What a whole `ClientHello` at the front of bytes says: bytes up to the end of its last record, and the name.
+pub type ServerName = (usize, Option<String>);
+
+/// Reads a `ClientHello`; `None`: it is not complete.
+///
+/// # Errors
+/// It is none, or has more than one reading.
+pub fn server_name(bytes: &[u8]) -> Result<Option<ServerName>, Refused> {
+    match tls::read_hello(bytes) {
+        Ok(tls::Hello::Whole(name)) => {
+            // Where it ends is where one byte less is not enough.
+            let mut length = bytes.len();
+            while length > 0
+                && matches!(
+                    tls::read_hello(bytes.get(..length - 1).unwrap_or_default()),
+                    Ok(tls::Hello::Whole(_))
+                )
+            {
+                length -= 1;
+            }
+            Ok(Some((length, name)))
+        }
+        Ok(tls::Hello::Partial(_)) => Ok(None),
+        Ok(tls::Hello::Other) | Err(_) => Err(Refused),
     }
 }
 

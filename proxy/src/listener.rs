@@ -19,7 +19,15 @@ pub(crate) fn open(address: SocketAddr, workers: usize, backlog: u32) -> io::Res
     probe.listen(1)?;
     let address = probe.local_addr()?.as_socket().unwrap_or(address);
     drop(probe);
-    (0..workers)
+    join(address, workers, backlog)
+}
+
+/// Opens so many sockets more in the group of an address that this program has.
+///
+/// # Errors
+/// The address is another program's, or there are no descriptors.
+pub(crate) fn join(address: SocketAddr, count: usize, backlog: u32) -> io::Result<Vec<TcpListener>> {
+    (0..count)
         .map(|_| {
             let socket = socket(address)?;
             socket.set_reuse_port(true)?;
@@ -40,6 +48,18 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
+}
+
+/// An open socket of a proxy, to be handed to the process that takes over from this one. While any process has it, the
+/// kernel queues connections for it.
+#[derive(Debug)]
+pub struct ListeningSocket {
+    /// As the table names it.
+    pub address: SocketAddr,
+    /// It is the one at which gateways are told apart by host name.
+    pub virtual_hosts: bool,
+    /// One of a group that shares the address.
+    pub socket: TcpListener,
 }
 
 #[cfg(test)]

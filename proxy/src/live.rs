@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use weir_model::{EndpointState, GatewayName, InstanceId, RouteName};
+use weir_model::{Ejection, EndpointState, GatewayName, InstanceId, RouteName};
 
 use crate::metrics::{EndpointShard, GatewayShard, RouteShard, Shards};
 
@@ -61,9 +61,20 @@ pub(crate) struct EndpointLive {
     credit: AtomicU32,
     /// Requests that others took in its place meanwhile.
     skipped: AtomicU32,
+    /// Answers in a row that were errors; counted only where a route asks for it.
+    errors: AtomicU32,
+    /// As `ejected_until_ms`, because of its answers.
+    erring_until_ms: AtomicU64,
+    /// How often it was passed over for that since it was well; the highest bit says that a request tries it.
+    erring_rounds: AtomicU32,
     last_check: Mutex<Option<Arc<str>>>,
     pub(crate) shards: Shards<EndpointShard>,
 }
+
+/// See `erring_rounds`.
+const PROBED: u32 = 1 << 31;
+/// Largest power of two by which the time grows for which it is passed over because of its answers.
+const ERRING_ROUNDS_MAX: u32 = 5;
 
 const UNCHECKED: u8 = 0;
 const WELL: u8 = 1;
@@ -89,15 +100,18 @@ impl EndpointLive {
             well_since_ms: AtomicU64::new(0),
             credit: AtomicU32::new(0),
             skipped: AtomicU32::new(0),
+            errors: AtomicU32::new(0),
+            erring_until_ms: AtomicU64::new(0),
+            erring_rounds: AtomicU32::new(0),
             last_check: Mutex::new(None),
             shards: Shards::new(workers),
         }
     }
 
-    /// Whether requests failed to connect to it lately.
+    /// Whether requests failed to connect to it lately, or its answers were errors.
     pub(crate) fn is_ejected(&self, now_ms: u64) -> bool {
-        let until = self.ejected_until_ms.load(Ordering::Relaxed);
-        until != 0 && now_ms < until
+        now_ms < self.ejected_until_ms.load(Ordering::Relaxed)
+            || now_ms < self.erring_until_ms.load(Ordering::Relaxed)
     }
 
     /// Whether its checks fail: it takes nothing.
@@ -139,6 +153,42 @@ impl EndpointLive {
             self.ejected_until_ms
                 .store(now_ms.saturating_add(PROBE_MS), Ordering::Relaxed);
         }
+        let until = self.erring_until_ms.load(Ordering::Relaxed);
+        if until != 0 && now_ms >= until {
+            self.erring_rounds.fetch_or(PROBED, Ordering::Relaxed);
+            self.erring_until_ms
+                .store(now_ms.saturating_add(PROBE_MS), Ordering::Relaxed);
+        }
+    }
+
+    /// An answer came, or failed to come, where a route passes over instances because of that.
+    pub(crate) fn answered(&self, is_error: bool, ejection: Ejection, now_ms: u64) {
+        let is_out = self.erring_until_ms.load(Ordering::Relaxed) != 0;
+        let rounds = self.erring_rounds.load(Ordering::Relaxed);
+        // What comes late to requests from before says nothing new.
+        if is_out && rounds & PROBED == 0 {
+            return;
+        }
+        if !is_error {
+            self.errors.store(0, Ordering::Relaxed);
+            if is_out {
+                self.erring_rounds.store(0, Ordering::Relaxed);
+                self.erring_until_ms.store(0, Ordering::Relaxed);
+                self.well_since_ms.store(now_ms.max(1), Ordering::Relaxed);
+            }
+            return;
+        }
+        let errors = self.errors.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if !is_out && errors < ejection.errors.get() {
+            return;
+        }
+        let rounds = rounds & !PROBED;
+        let pause = u64::try_from(ejection.pause.duration().as_millis()).unwrap_or(u64::MAX);
+        let pause = pause.max(1).saturating_mul(1 << rounds.min(ERRING_ROUNDS_MAX));
+        self.erring_rounds
+            .store(rounds.saturating_add(1).min(PROBED - 1), Ordering::Relaxed);
+        self.erring_until_ms
+            .store(now_ms.saturating_add(pause), Ordering::Relaxed);
     }
 
     /// A connection was made, or an answer came: it is well.
@@ -185,6 +235,9 @@ impl EndpointLive {
     pub(crate) fn reset(&self, well_since_ms: u64) {
         self.failures.store(0, Ordering::Relaxed);
         self.ejected_until_ms.store(0, Ordering::Relaxed);
+        self.errors.store(0, Ordering::Relaxed);
+        self.erring_until_ms.store(0, Ordering::Relaxed);
+        self.erring_rounds.store(0, Ordering::Relaxed);
         self.checked.store(UNCHECKED, Ordering::Relaxed);
         self.well_since_ms.store(well_since_ms, Ordering::Relaxed);
         self.saw(None);
@@ -374,7 +427,7 @@ fn keep(absent_since: &mut Option<Instant>, present: bool, now: Instant) -> bool
 mod tests {
     use std::time::{Duration, Instant};
 
-    use weir_model::{EndpointState, GatewayName, InstanceId, RouteName};
+    use weir_model::{Ejection, EndpointState, GatewayName, InstanceId, RouteName};
 
     use super::{EndpointLive, KEPT, Registry};
 
@@ -446,6 +499,38 @@ mod tests {
         assert_eq!(taken(1_800), 80);
         assert_eq!(taken(2_000), 100);
         assert!(endpoint.is_warming(1_000, 1_999) && !endpoint.is_warming(1_000, 2_000));
+    }
+
+    #[test]
+    fn errors_in_a_row_eject_and_one_request_tries_whether_it_is_better() {
+        let ejection: Ejection = serde_json::from_str(r#"{"errors": 3, "pause": 1000}"#).expect("settings");
+        let endpoint = EndpointLive::new(1);
+        let answer = |is_error, now| endpoint.answered(is_error, ejection, now);
+        for is_error in [true, true, false, true, true] {
+            answer(is_error, 10);
+        }
+        assert!(!endpoint.is_ejected(11), "not in a row");
+        answer(true, 10);
+        assert!(endpoint.is_ejected(1_009) && !endpoint.is_ejected(1_010));
+        assert_eq!(endpoint.state(11), EndpointState::Ejected);
+        // Others that were under way.
+        answer(true, 20);
+        answer(false, 20);
+        endpoint.connected(20);
+        assert!(endpoint.is_ejected(1_009) && !endpoint.is_ejected(1_010));
+        endpoint.chosen(1_010);
+        assert!(endpoint.is_ejected(1_011), "others wait for what comes of it");
+        answer(true, 1_020);
+        assert!(
+            endpoint.is_ejected(3_019) && !endpoint.is_ejected(3_020),
+            "twice as long"
+        );
+        endpoint.chosen(3_020);
+        answer(false, 3_030);
+        assert!(!endpoint.is_ejected(3_031));
+        answer(true, 3_040);
+        answer(true, 3_040);
+        assert!(!endpoint.is_ejected(3_041), "the count begins anew");
     }
 
     #[test]

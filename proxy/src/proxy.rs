@@ -20,14 +20,18 @@ use weir_model::{
 use crate::{
     access_log::{Log, Writer},
     config::Config,
+    departed::Departed,
     error::{ErrorKind, StartError},
     health::Health,
-    listener,
+    listener::{self, ListeningSocket},
     metrics::{Process, exposition},
     resolve::Resolver,
     table::{Compiler, Gateway, Next, Table},
-    worker::{self, Order, Worker},
+    worker::{self, Leave, Order, Worker},
 };
+
+/// A connection that had a request so lately will have another soon.
+const LIVELY: Duration = Duration::from_secs(3);
 
 /// What became of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +71,8 @@ struct Inner {
     /// When the clock of workers and checks began.
     epoch: Instant,
     health: Health,
+    /// Instances that left the table while requests to them may be under way.
+    departed: Departed,
     /// Only one snapshot is applied at a time; no worker ever takes this lock.
     control: tokio::sync::Mutex<Control>,
     ended: Mutex<bool>,
@@ -77,6 +83,8 @@ struct Control {
     compiler: Compiler,
     /// Sockets that are open; the value says whether it is the one for virtual hosts.
     sockets: BTreeMap<SocketAddr, bool>,
+    /// Taken over and not asked for yet.
+    adopted: BTreeMap<SocketAddr, Vec<std::net::TcpListener>>,
 }
 
 impl Proxy {
@@ -101,7 +109,7 @@ impl Proxy {
         let epoch = Instant::now();
         let settings = config.access_log.as_ref();
         let log = settings
-            .map(|settings| Writer::start(&settings.output))
+            .map(Writer::start)
             .transpose()
             .map_err(StartError::AccessLog)?;
         let workers = (0..config.workers)
@@ -125,9 +133,11 @@ impl Proxy {
                 started_at_ms: unix_ms(),
                 epoch,
                 health,
+                departed: Departed::default(),
                 control: tokio::sync::Mutex::new(Control {
                     compiler,
                     sockets: BTreeMap::new(),
+                    adopted: BTreeMap::new(),
                 }),
                 ended: Mutex::new(false),
             }),
@@ -212,7 +222,8 @@ impl Proxy {
                 delayed.push((*address, *virtual_hosts));
                 continue;
             }
-            match listener::open(*address, inner.workers.len(), inner.config.backlog) {
+            let adopted = control.adopted.remove(address);
+            match self.open_or_adopt(*address, adopted) {
                 Ok(sockets) => opened.push((*address, *virtual_hosts, sockets)),
                 Err(error) => outcome
                     .refused
@@ -220,7 +231,8 @@ impl Proxy {
             }
         }
         let table = Arc::new(table);
-        inner.tables.store(Arc::clone(&table));
+        let before = inner.tables.swap(Arc::clone(&table));
+        inner.departed.note(&before, &table, Instant::now());
         inner.health.follow();
         for address in gone {
             control.sockets.remove(&address);
@@ -238,7 +250,8 @@ impl Proxy {
         }
         for (address, virtual_hosts, sockets) in opened {
             control.sockets.insert(address, virtual_hosts);
-            for (worker, socket) in inner.workers.iter().zip(sockets) {
+            // A process before may have had more workers: each of its sockets has a queue of its own.
+            for (worker, socket) in inner.workers.iter().cycle().zip(sockets) {
                 let _ = worker
                     .orders
                     .send(Order::Listen {
@@ -249,6 +262,51 @@ impl Proxy {
                     .await;
             }
         }
+    }
+
+    fn open_or_adopt(
+        &self,
+        address: SocketAddr,
+        adopted: Option<Vec<std::net::TcpListener>>,
+    ) -> std::io::Result<Vec<std::net::TcpListener>> {
+        let (workers, backlog) = (self.inner.workers.len(), self.inner.config.backlog);
+        let Some(mut sockets) = adopted else {
+            return listener::open(address, workers, backlog);
+        };
+        let missing = workers.saturating_sub(sockets.len());
+        sockets.extend(listener::join(address, missing, backlog)?);
+        Ok(sockets)
+    }
+
+    /// Takes over the sockets of a process before this one: those that a snapshot asks for are used in place of new ones.
+    /// Until then, or until [`Proxy::release`], connections wait in their queues.
+    pub async fn adopt(&self, sockets: Vec<ListeningSocket>) {
+        let mut control = self.inner.control.lock().await;
+        for one in sockets {
+            let all = control.adopted.entry(one.address).or_default();
+            all.push(one.socket);
+        }
+    }
+
+    /// Closes what was taken over and never asked for; how many sockets.
+    pub async fn release(&self) -> usize {
+        let adopted = std::mem::take(&mut self.inner.control.lock().await.adopted);
+        adopted.values().map(Vec::len).sum()
+    }
+
+    /// Another handle of each open socket, for the process that takes over. This one goes on accepting until
+    /// [`Proxy::hand_over`].
+    pub async fn share(&self) -> Vec<ListeningSocket> {
+        // Nothing is opened or closed meanwhile.
+        let _control = self.inner.control.lock().await;
+        let mut all = Vec::new();
+        for worker in &self.inner.workers {
+            let (done, answer) = oneshot::channel();
+            if worker.orders.send(Order::Share { done }).await.is_ok() {
+                all.extend(answer.await.unwrap_or_default());
+            }
+        }
+        all
     }
 
     /// Workers need a moment to close a socket whose port is used anew with another address.
@@ -271,6 +329,36 @@ impl Proxy {
         (table.generation, table.digest)
     }
 
+    /// Whether requests for this host lead to a gateway (virtual hosts), whatever its letters' case.
+    pub fn has_host(&self, host: &[u8]) -> bool {
+        self.inner.tables.load().by_host(host).is_some()
+    }
+
+    /// Gateways that are served, in the order of the snapshot.
+    pub fn gateways(&self) -> Vec<weir_model::Gateway> {
+        let table = self.inner.tables.load_full();
+        table.gateways().map(|gateway| gateway.source.clone()).collect()
+    }
+
+    /// What would be refused of a snapshot by its content alone: the compiler of the data plane looks at it, and no
+    /// socket is opened. Files that it names (certificates) are read.
+    ///
+    /// # Errors
+    /// [`StartError`] when the resolver's thread cannot be had.
+    pub fn check(snapshot: &Snapshot) -> Result<Vec<Refusal>, StartError> {
+        let resolver = Resolver::start().map_err(|source| StartError::Worker { worker: 0, source })?;
+        let now = Instant::now();
+        let mut compiler = Compiler::new(1, resolver, now);
+        compiler.compile(
+            snapshot,
+            snapshot.generation(),
+            Some(snapshot.digest()),
+            &Table::empty(),
+            now,
+        );
+        Ok(compiler.take_refused())
+    }
+
     /// Sockets that are open.
     pub async fn sockets(&self) -> Vec<SocketAddr> {
         self.inner.control.lock().await.sockets.keys().copied().collect()
@@ -286,10 +374,12 @@ impl Proxy {
             at_ms: unix_ms(),
             generation: table.generation,
             digest: table.digest,
+            stale_ms: None,
             gateways: table
                 .gateways()
                 .map(|gateway| gateway_frame(gateway, now_ms))
                 .collect(),
+            departed: Some(self.inner.departed.busy()),
         }
     }
 
@@ -349,6 +439,16 @@ impl Proxy {
     /// or as fast as `deadline` demands; all others may finish until then, tunnels too. What is left is cut, and the
     /// workers end. A request that has arrived is served. Later calls do nothing.
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
+        self.take_leave(deadline, Duration::ZERO).await
+    }
+
+    /// As [`Proxy::shutdown`], after another process took over the sockets: connections that are in use learn by their next
+    /// answer that they end, so that no request meets the end of its connection.
+    pub async fn hand_over(&self, deadline: Duration) -> Drained {
+        self.take_leave(deadline, LIVELY).await
+    }
+
+    async fn take_leave(&self, deadline: Duration, lively: Duration) -> Drained {
         {
             let mut ended = self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::replace(&mut *ended, true) {
@@ -356,11 +456,14 @@ impl Proxy {
             }
         }
         self.announce_leave();
-        let deadline = Instant::now() + deadline;
+        let leave = Leave {
+            deadline: Instant::now() + deadline,
+            lively_ms: u64::try_from(lively.as_millis()).unwrap_or(u64::MAX),
+        };
         let mut answers = Vec::new();
         for worker in &self.inner.workers {
             let (done, answer) = oneshot::channel();
-            if worker.orders.send(Order::Drain { deadline, done }).await.is_ok() {
+            if worker.orders.send(Order::Drain { leave, done }).await.is_ok() {
                 answers.push(answer);
             }
         }

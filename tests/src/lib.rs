@@ -7,9 +7,16 @@
 //!
 //! **Absent.** No mocks: suites run the real parts.
 
+mod certificates;
+pub mod faults;
+pub mod load;
+pub mod ports;
+pub mod postgres;
 pub mod processes;
 mod program;
+pub mod stores;
 mod waiting;
 
+pub use certificates::Certificates;
 pub use program::{Finished, Program};
 pub use waiting::eventually;

@@ -187,6 +187,48 @@ fn proxy_protocol() {
 }
 
 #[test]
+fn server_name() {
+    // As clients send them: with a name, in two records, without one.
+    let hello = |name: &[u8]| {
+        let list = [&[0][..], &length(name), name].concat();
+        let name = [&length(&list)[..], &list].concat();
+        let named = [&[0, 0][..], &length(&name), &name].concat();
+        let extensions = [&[0, 43, 0, 3, 2, 3, 4][..], &named].concat();
+        let mut body = vec![3, 3];
+        body.extend([7; 32]);
+        body.extend([0, 0, 2, 0x13, 1, 1, 0]);
+        body.extend(length(&extensions));
+        body.extend(extensions);
+        [&[1, 0][..], &length(&body), &body].concat()
+    };
+    let records = |message: &[u8], size: usize| -> Vec<u8> {
+        let record = |piece: &[u8]| [&[22, 3, 1][..], &length(piece), piece].concat();
+        message.chunks(size).flat_map(record).collect()
+    };
+    let seeds = vec![
+        records(&hello(b"shop.test"), 500),
+        records(&hello(b"a.b.test"), 40),
+        records(&hello(b""), 500),
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+    ];
+    let words: &[&[u8]] = &[
+        b"\0",
+        b"\0\0",
+        b"\x16\x03\x01",
+        b"\x16\x03\x01\0\x05",
+        b"\0\0\0\x05\0\x03\0\0\0",
+        b"\xff\xff",
+        b".",
+        b"test",
+    ];
+    round(targets::server_name, seeds, words);
+}
+
+fn length(bytes: &[u8]) -> [u8; 2] {
+    u16::try_from(bytes.len()).unwrap().to_be_bytes()
+}
+
+#[test]
 fn condition() {
     round(
         targets::condition,
@@ -246,6 +288,8 @@ fn artifact() {
         "name: b\ndeployable: d\nports: {web: 8080/http}\nenvironment_variables: {A: b}\n",
         "name: s\ncpu: 0.2\nmemory: 64MB\ninstances: 2\n",
         "name: g\nport: 80\nsticky: route\nroutes: {a: {weight: 50%}, b: {weight: 50%, condition: 'user-agent == x'}}\n",
+        "name: w\nbreed: b\nschedule: {time: {period: P1DT2H, start: now, repeat: 3}}\nenv: {A: $b.host}\nimport: [base]\n",
+        "name: x\ntype: escalation_only\nescalations: [{to_one: [a, {type: scale_cpu, minimum: 1, maximum: 2, scale_by: 0.5}]}]\n",
         "name: p\ngateways: {80: a/web}\nclusters: {a: {services: [{breed: {name: b, deployable: d, ports: {web: 80}}}]}}\n",
     ]));
     round(
@@ -277,6 +321,71 @@ fn artifact() {
             b"ref: ",
             b"\t",
             b"\xc3\xa9",
+        ],
+    );
+}
+
+#[test]
+fn compose() {
+    round(
+        targets::compose,
+        texts(&[
+            "version: '3'\nservices:\n  web: {image: a, ports: ['80:80', 443/tcp], depends_on: [db], environment: {DB: 'http://db:5432/x', B: $$x}}\n  db: {build: ., expose: [5432], command: [a, b]}\n",
+            "a: {image: x, ports: [{target: 80, protocol: tcp}], environment: [A=b:9, C]}\nb: {image: y}\n",
+        ]),
+        &[
+            b"\n",
+            b": ",
+            b"- ",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b"\"",
+            b"'",
+            b"$",
+            b":",
+            b"/",
+            b"db:5432",
+            b"a:1",
+            b"\xc3\xa9",
+            b"0",
+            b"~",
+            b"#",
+            b"-",
+        ],
+    );
+}
+
+#[test]
+fn rewrite() {
+    round(
+        targets::rewrite,
+        texts(&[
+            "/img/%[path] if path_end .jpg",
+            "%[path,regsub('^/(api)','/\\1',gi),lower]/%%20 IF { path_beg /a } !{ method POST } or { src 10.0.0.0/8 }",
+            "/%[req.hdr(x)]%[cook(a)]%[urlp(b)] if always_true",
+        ]),
+        &[
+            b" if ",
+            b"%[",
+            b"]",
+            b"%",
+            b"(",
+            b")",
+            b",",
+            b"{ ",
+            b" }",
+            b"!",
+            b" or ",
+            b"'",
+            b"\"",
+            b"\\",
+            b" ",
+            b"path",
+            b"regsub(",
+            b"\xc3\xa9",
+            b"\n",
         ],
     );
 }

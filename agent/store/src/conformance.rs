@@ -32,9 +32,12 @@ pub async fn all(store: Arc<dyn Store>) {
     expectations(given, "conformance/expect").await;
     listing(given, "conformance/list").await;
     large_values(given, "conformance/large").await;
+    places_and_keys(given, "conformance/places").await;
     watching(given, "conformance/watch").await;
+    watching_what_is_not_there(given, "conformance/coming").await;
     watching_without_gap(&store, "conformance/gapless").await;
     compare_and_set_by_many(&store, "conformance/race").await;
+    creating_by_many(&store, "conformance/create").await;
     leases(given, "conformance/lease").await;
     publishing(given, "conformance/publish").await;
     publishing_interrupted(given, "conformance/interrupted").await;
@@ -194,10 +197,14 @@ pub async fn large_values(store: &dyn Store, prefix: &str) {
     }
 }
 
-/// A watch tells every change of its prefix after its place, in order, and nothing else.
+/// A watch tells what changes below its prefix after its place, in order, and nothing else. A store that
+/// remembers changes tells each of them.
 pub async fn watching(store: &dyn Store, prefix: &str) {
+    let history = store.capabilities().history;
     let key = name(prefix, "in/key");
     store.put(&key, bytes("before"), Expect::Any, None).await.unwrap();
+    let gone = name(prefix, "in/gone");
+    store.put(&gone, bytes("before"), Expect::Any, None).await.unwrap();
     let (_, place) = store.list(&name(prefix, "in/")).await.unwrap();
     let mut live = store.watch(&name(prefix, "in/"), place).await.unwrap();
     let first = store.put(&key, bytes("1"), Expect::Any, None).await.unwrap();
@@ -207,27 +214,48 @@ pub async fn watching(store: &dyn Store, prefix: &str) {
         .unwrap();
     store.delete(&key, Expect::Any).await.unwrap();
     let last = store.put(&key, bytes("2"), Expect::Any, None).await.unwrap();
+    store.delete(&gone, Expect::Any).await.unwrap();
     // One that begins later, from the same place, is told the same.
     let mut late = store.watch(&name(prefix, "in/"), place).await.unwrap();
+    let put = |value: &str, revision| {
+        Change::Put(Entry {
+            key: key.clone(),
+            value: bytes(value),
+            revision,
+        })
+    };
     for watch in [&mut live, &mut late] {
-        let put = |value: &str, revision| {
-            Change::Put(Entry {
-                key: key.clone(),
-                value: bytes(value),
-                revision,
-            })
-        };
-        assert_eq!(next(watch).await.unwrap(), put("1", first));
-        match next(watch).await.unwrap() {
-            Change::Deleted { key: gone, revision } => {
-                assert_eq!(gone, key);
-                assert!(first < revision && revision < last);
+        let mut told = Vec::new();
+        loop {
+            let change = next(watch).await.unwrap();
+            let end = change.key() == gone;
+            told.push(change);
+            if end {
+                break;
             }
-            other => panic!("a removal was expected, not {other:?}"),
         }
-        assert_eq!(next(watch).await.unwrap(), put("2", last));
+        assert!(told.is_sorted_by_key(Change::revision), "{told:?}");
+        let removal = told.pop().expect("it was pushed");
+        assert!(
+            matches!(&removal, Change::Deleted { revision, .. } if *revision > first),
+            "{removal:?}"
+        );
+        assert_eq!(told.last(), Some(&put("2", last)));
+        if history {
+            assert_eq!(told.first(), Some(&put("1", first)));
+            match told.get(1) {
+                Some(Change::Deleted { key: gone, revision }) => {
+                    assert_eq!(*gone, key);
+                    assert!(first < *revision && *revision < last);
+                }
+                other => panic!("a removal was expected, not {other:?}"),
+            }
+        } else {
+            assert!(told.iter().all(|change| change.key() == key), "{told:?}");
+        }
     }
-    let mut from_last = store.watch(&name(prefix, "in/"), last).await.unwrap();
+    let (_, place) = store.list(&name(prefix, "in/")).await.unwrap();
+    let mut from_last = store.watch(&name(prefix, "in/"), place).await.unwrap();
     let quiet = timeout(Duration::from_millis(100), from_last.next()).await;
     assert!(quiet.is_err(), "nothing has changed: {quiet:?}");
     // A place that this store never reached: it was replaced by an older one.
@@ -239,6 +267,48 @@ pub async fn watching(store: &dyn Store, prefix: &str) {
         Err(error) => Err(error),
     };
     assert!(matches!(never, Err(StoreError::Compacted)), "{never:?}");
+}
+
+/// A watch for one key that is not there, nor the folders before it, hears of it when it comes, and of nothing
+/// that only begins differently.
+pub async fn watching_what_is_not_there(store: &dyn Store, prefix: &str) {
+    let key = name(prefix, "not/yet/there");
+    let (entries, place) = store.list(&key).await.unwrap();
+    assert!(entries.is_empty());
+    let mut watch = store.watch(&key, place).await.unwrap();
+    store
+        .put(&name(prefix, "not/yet/the"), bytes("x"), Expect::Any, None)
+        .await
+        .unwrap();
+    for value in ["1", "2", "3"] {
+        let written = store.put(&key, bytes(value), Expect::Any, None).await.unwrap();
+        let told = next(&mut watch).await.unwrap();
+        assert_eq!((told.key(), told.revision()), (&*key, written));
+    }
+    assert!(store.delete(&key, Expect::Any).await.unwrap());
+    assert!(matches!(next(&mut watch).await.unwrap(), Change::Deleted { .. }));
+    // With the last key of a folder the folder may go, and come again.
+    store.delete(&name(prefix, "not/yet/the"), Expect::Any).await.unwrap();
+    let written = store.put(&key, bytes("4"), Expect::Absent, None).await.unwrap();
+    let told = next(&mut watch).await.unwrap();
+    assert_eq!((told.key(), told.revision()), (&*key, written));
+}
+
+/// Where keys are, and which there are, without what they hold.
+pub async fn places_and_keys(store: &dyn Store, prefix: &str) {
+    let key = name(prefix, "a/b");
+    assert_eq!(store.place(&key).await.unwrap(), None);
+    let written = store.put(&key, Bytes::new(), Expect::Any, None).await.unwrap();
+    assert_eq!(store.place(&key).await.unwrap(), Some(written));
+    // Only a folder of some stores.
+    assert_eq!(store.place(&name(prefix, "a")).await.unwrap(), None);
+    assert_eq!(store.get(&name(prefix, "a")).await.unwrap(), None);
+    store.put(&name(prefix, "a"), bytes("x"), Expect::Absent, None).await.unwrap();
+    let keys = store.keys(&name(prefix, "")).await.unwrap();
+    assert_eq!(keys, [name(prefix, "a"), name(prefix, "a/b")]);
+    assert!(store.delete(&name(prefix, "a"), Expect::Any).await.unwrap());
+    assert_eq!(store.keys(&name(prefix, "")).await.unwrap(), [key]);
+    assert!(store.keys(&name(prefix, "other/")).await.unwrap().is_empty());
 }
 
 /// List, then watch: under concurrent writers the two together are the whole truth.
@@ -261,9 +331,10 @@ pub async fn watching_without_gap(store: &Arc<dyn Store>, prefix: &str) {
             })
         })
         .collect();
+    let (tell, truth) = tokio::sync::watch::channel(None);
     let reading: Vec<_> = (0..3)
         .map(|_| {
-            let (store, folder, prefix) = (Arc::clone(store), folder.clone(), prefix.to_owned());
+            let (store, folder, mut truth) = (Arc::clone(store), folder.clone(), truth.clone());
             tokio::spawn(async move {
                 let (entries, mut place) = store.list(&folder).await.unwrap();
                 let mut seen: BTreeMap<String, Bytes> = entries
@@ -271,34 +342,35 @@ pub async fn watching_without_gap(store: &Arc<dyn Store>, prefix: &str) {
                     .map(|entry| (entry.key, entry.value))
                     .collect();
                 let mut watch = store.watch(&folder, place).await.unwrap();
-                let end = name(&prefix, "end");
-                while !seen.contains_key(&end) {
-                    let change = next(&mut watch).await.unwrap();
-                    assert!(change.revision() > place, "changes come in order, each once");
+                loop {
+                    if truth.borrow().as_ref() == Some(&seen) {
+                        return;
+                    }
+                    let change = tokio::select! {
+                        change = next(&mut watch) => change.unwrap(),
+                        Ok(()) = truth.changed() => continue,
+                    };
+                    assert!(change.revision() >= place, "changes come in order");
                     place = change.revision();
                     match change {
                         Change::Put(entry) => seen.insert(entry.key, entry.value),
                         Change::Deleted { key, .. } => seen.remove(&key),
                     };
                 }
-                seen
             })
         })
         .collect();
     for writer in writing {
         writer.await.unwrap();
     }
-    store
-        .put(&name(prefix, "end"), bytes("end"), Expect::Any, None)
-        .await
-        .unwrap();
     let (entries, _) = store.list(&folder).await.unwrap();
-    let truth: BTreeMap<String, Bytes> = entries
+    let found: BTreeMap<String, Bytes> = entries
         .into_iter()
         .map(|entry| (entry.key, entry.value))
         .collect();
+    tell.send_replace(Some(found));
     for reader in reading {
-        assert_eq!(reader.await.unwrap(), truth);
+        reader.await.unwrap();
     }
 }
 
@@ -333,10 +405,53 @@ pub async fn compare_and_set_by_many(store: &Arc<dyn Store>, prefix: &str) {
     assert_eq!(entry.value, bytes("100"));
 }
 
+/// Of several that make or take over the same key at the same time, one wins each time, also if the key is removed
+/// and made again meanwhile: it is never the key of before.
+pub async fn creating_by_many(store: &Arc<dyn Store>, prefix: &str) {
+    const ROUNDS: usize = 12;
+    let key = name(prefix, "lock");
+    let holders = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let taking: Vec<_> = (0..4)
+        .map(|who| {
+            let (store, key, holders) = (Arc::clone(store), key.clone(), Arc::clone(&holders));
+            tokio::spawn(async move {
+                let mut won = 0;
+                while won < ROUNDS {
+                    let mine = match store
+                        .put(&key, bytes(&format!("{who}")), Expect::Absent, None)
+                        .await
+                    {
+                        Ok(mine) => mine,
+                        Err(StoreError::Conflict { .. }) => continue,
+                        Err(error) => panic!("{error}"),
+                    };
+                    let before = holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    assert_eq!(before, 0, "two hold the key");
+                    let mine = store
+                        .put(&key, bytes(&format!("{who}, still")), Expect::At(mine), None)
+                        .await
+                        .unwrap();
+                    holders.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                    assert!(store.delete(&key, Expect::At(mine)).await.unwrap());
+                    let late = store.put(&key, bytes("late"), Expect::At(mine), None).await;
+                    assert!(matches!(late, Err(StoreError::Conflict { .. })), "{late:?}");
+                    won += 1;
+                }
+            })
+        })
+        .collect();
+    for taker in taking {
+        taker.await.unwrap();
+    }
+    assert_eq!(store.get(&key).await.unwrap(), None);
+}
+
 /// Keys vanish with their lease, are told to watches, and stay while it is renewed.
 pub async fn leases(store: &dyn Store, prefix: &str) {
     let (held, plain) = (name(prefix, "held"), name(prefix, "plain"));
+    let can = store.capabilities();
     let ttl = Duration::from_secs(2);
+    let over_at_most = ttl.max(can.lease_ttl_min) * can.lease_factor_max + Duration::from_secs(10);
     let lease = store.grant(ttl).await.unwrap();
     store
         .put(&held, bytes("1"), Expect::Absent, Some(&lease))
@@ -349,10 +464,14 @@ pub async fn leases(store: &dyn Store, prefix: &str) {
         store.renew(&lease).await.unwrap();
         sleep(ttl / 10).await;
     }
-    let entry = store.get(&held).await.unwrap().expect("the lease was renewed");
-    let mut watch = store.watch(&name(prefix, ""), entry.revision).await.unwrap();
-    assert_eq!(next(&mut watch).await.unwrap().key(), plain);
-    let gone = next(&mut watch).await.unwrap();
+    let (entries, place) = store.list(&name(prefix, "")).await.unwrap();
+    assert_eq!(entries.len(), 2, "the lease was renewed");
+    let mut watch = store.watch(&name(prefix, ""), place).await.unwrap();
+    let gone = timeout(over_at_most, watch.next())
+        .await
+        .expect("the lease ends in time")
+        .expect("the watch goes on")
+        .unwrap();
     assert!(
         matches!(&gone, Change::Deleted { key, .. } if *key == held),
         "{gone:?}"
@@ -496,12 +615,13 @@ pub async fn acknowledging(store: &dyn Store, prefix: &str) {
         version: "0".to_owned(),
         started_at_ms: 1,
         at_ms: 2,
+        stale_ms: 0,
     };
     let lease = store.grant(Duration::from_secs(60)).await.unwrap();
     let (b, a) = (acknowledgement("b", 1), acknowledgement("a", 2));
     protocol::acknowledge(store, prefix, &lease, &b).await.unwrap();
     protocol::acknowledge(store, prefix, &lease, &a).await.unwrap();
-    let unreadable = name(&protocol::agents_prefix(prefix), "c");
+    let unreadable = format!("{}c", protocol::agents_prefix(prefix));
     store
         .put(&unreadable, bytes("?"), Expect::Any, Some(&lease))
         .await

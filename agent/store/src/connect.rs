@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::{Store, StoreError};
 
 /// Opens the store at an address: `embedded:PATH` (a durable file of this process), `file:PATH` (a document
-/// that a person writes, read only), `weir://HOST:PORT` (a store that another process serves), `memory:`.
+/// that a person writes, read only), `weir://HOST:PORT` (a store that another process serves), `memory:`,
+/// `etcd://HOST:PORT,..`, `consul://HOST:PORT`, `zk://HOST:PORT,../CHROOT` (also `zookeeper://`).
 ///
-/// A `weir://` store need not be there yet: its first use connects. The others are opened now; `embedded:`
-/// waits for the disk.
+/// A store behind a network need not be there yet: its first use connects. The others are opened now;
+/// `embedded:` waits for the disk.
 ///
 /// # Errors
 /// [`StoreError::Address`] for an address that this program has no store for, else what opening gives.
@@ -21,21 +22,31 @@ pub fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
         "embedded" => embedded(url, rest),
         "file" => file(url, rest),
         "weir" => remote(url, rest),
-        "etcd" | "consul" | "zk" | "zookeeper" => Err(refused(
-            url,
-            &format!("this build has no store for `{scheme}`; {EXPECTED}"),
-        )),
+        "etcd" => etcd(url),
+        "consul" => consul(url),
+        "zk" | "zookeeper" => zookeeper(url),
         _ => Err(refused(url, EXPECTED)),
     }
 }
 
-const EXPECTED: &str = "use embedded:PATH, file:PATH or weir://HOST:PORT";
+const EXPECTED: &str = "use embedded:PATH, file:PATH, weir://HOST:PORT, etcd://HOST:PORT, consul://HOST:PORT or zk://HOST:PORT";
 
 fn refused(url: &str, reason: &str) -> StoreError {
     StoreError::Address {
-        url: url.chars().take(200).collect(),
+        url: shown(url),
         reason: reason.to_owned(),
     }
+}
+
+/// Any address may hold a password, also one that is mistyped.
+#[cfg(any(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+fn shown(url: &str) -> String {
+    crate::address::redacted(url)
+}
+
+#[cfg(not(any(feature = "etcd", feature = "consul", feature = "zookeeper")))]
+fn shown(url: &str) -> String {
+    url.chars().take(200).collect()
 }
 
 /// `PATH` or `//PATH`, as in `file:///etc/weir/gateways.yaml`.
@@ -84,6 +95,36 @@ fn remote(url: &str, _: &str) -> Result<Arc<dyn Store>, StoreError> {
     Err(refused(url, "this build was made without the feature `remote`"))
 }
 
+#[cfg(feature = "etcd")]
+fn etcd(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(crate::etcd::Etcd::new(url)?))
+}
+
+#[cfg(not(feature = "etcd"))]
+fn etcd(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Err(refused(url, "this build was made without the feature `etcd`"))
+}
+
+#[cfg(feature = "consul")]
+fn consul(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(crate::consul::Consul::new(url)?))
+}
+
+#[cfg(not(feature = "consul"))]
+fn consul(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Err(refused(url, "this build was made without the feature `consul`"))
+}
+
+#[cfg(feature = "zookeeper")]
+fn zookeeper(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(crate::zookeeper::ZooKeeper::new(url)?))
+}
+
+#[cfg(not(feature = "zookeeper"))]
+fn zookeeper(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Err(refused(url, "this build was made without the feature `zookeeper`"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::connect;
@@ -106,9 +147,20 @@ mod tests {
             let error = connect(url).expect_err(url);
             assert!(matches!(error, StoreError::Address { .. }), "{url}: {error}");
         }
-        for url in ["etcd://h:2379", "consul://h:8500", "zk://h:2181"] {
-            let message = connect(url).expect_err(url).to_string();
-            assert!(message.contains("this build has no store for"), "{message}");
+        let message = connect("etdc://me:geheim@h:2379").expect_err("mistyped").to_string();
+        assert!(!message.contains("geheim"), "{message}");
+    }
+
+    #[cfg(all(feature = "etcd", feature = "consul", feature = "zookeeper"))]
+    #[test]
+    fn stores_of_vamp_are_known_by_their_schemes() {
+        for (url, kind) in [
+            ("etcd://a:2379,b:2379", "etcd"),
+            ("consul://h:8500", "consul"),
+            ("zk://a,b,c/chroot", "zookeeper"),
+            ("zookeeper://a:2181", "zookeeper"),
+        ] {
+            assert_eq!(connect(url).expect(url).kind(), kind);
         }
     }
 

@@ -21,12 +21,12 @@ use bytes::Bytes;
 use futures::stream;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{Capabilities, Change, Entry, Expect, LeaseId, Revision, StoreError, Watch};
+use crate::{
+    Capabilities, Change, Entry, Expect, LeaseId, Revision, StoreError, Watch, key::check_key,
+};
 
 /// Longest value in bytes.
 const VALUE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Longest key in bytes.
-const KEY_BYTES_MAX: usize = 1024;
 /// Most bytes of values altogether.
 const TOTAL_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Most leases at once.
@@ -43,6 +43,9 @@ const WATCH_BATCH_MAX: usize = 256;
 pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     value_bytes_max: VALUE_BYTES_MAX,
     leases: true,
+    lease_ttl_min: Duration::ZERO,
+    lease_factor_max: 1,
+    history: true,
     writable: true,
 };
 
@@ -481,24 +484,6 @@ impl Cursor {
 /// A panic elsewhere leaves the maps as they were: every change of them is complete before a lock is given back.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn check_key(key: &str) -> Result<(), StoreError> {
-    let reason = if key.is_empty() {
-        "it is empty"
-    } else if key.len() > KEY_BYTES_MAX {
-        "it is longer than 1024 bytes"
-    } else if key.starts_with('/') {
-        "it begins with a slash"
-    } else if key.contains('\0') {
-        "it contains a zero byte"
-    } else {
-        return Ok(());
-    };
-    Err(StoreError::InvalidKey {
-        key: key.chars().take(80).collect(),
-        reason: reason.into(),
-    })
 }
 
 #[cfg(test)]

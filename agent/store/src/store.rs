@@ -83,6 +83,15 @@ pub struct Capabilities {
     pub value_bytes_max: usize,
     /// Whether keys can be bound to a lease.
     pub leases: bool,
+    /// Shortest lease that the store keeps; it lengthens shorter ones.
+    pub lease_ttl_min: Duration,
+    /// A lease that is not renewed ends between its length and this many times its length (Consul: 2), plus
+    /// the moment that the store needs to notice.
+    pub lease_factor_max: u32,
+    /// Whether the store remembers changes: a watch can begin at any recent place and tells each of them.
+    /// Without, a watch can begin only at the place of a recent listing of the same prefix by the same
+    /// [`Store`], and of several changes of a key before it looked it tells the last.
+    pub history: bool,
     /// Whether anything can be written.
     pub writable: bool,
 }
@@ -103,6 +112,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// a watch after it misses nothing.
     async fn list(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), StoreError>;
 
+    /// Where a key is in the store's history, without reading what it holds if the store can do that; `None`
+    /// if it is not there. Also the question by which one finds out whether the store answers.
+    async fn place(&self, key: &str) -> Result<Option<Revision>, StoreError> {
+        Ok(self.get(key).await?.map(|entry| entry.revision))
+    }
+
+    /// The keys that begin with `prefix`, in order, without what they hold if the store can do that.
+    async fn keys(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let (entries, _) = self.list(prefix).await?;
+        Ok(entries.into_iter().map(|entry| entry.key).collect())
+    }
+
     /// Writes one key if `expect` holds, bound to `lease` if given. Durable when it returns.
     async fn put(
         &self,
@@ -115,10 +136,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes one key if `expect` holds. Whether there was one.
     async fn delete(&self, key: &str, expect: Expect) -> Result<bool, StoreError>;
 
-    /// Changes below `prefix` after `after`.
+    /// Changes below `prefix` after `after`: the revision of a listing or of a write that the caller has seen.
+    /// Several changes can have one revision (keys that end with their lease); revisions never go back
+    /// within a watch. A store that cannot say what changed since (see [`Capabilities::history`]), or that
+    /// was replaced by an older one, answers [`StoreError::Compacted`], here or as the watch's last word.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
 
-    /// Begins a lease of that length.
+    /// Begins a lease of that length, within what [`Capabilities::lease_ttl_min`] says.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
 
     /// Renews a lease for its length.

@@ -72,7 +72,7 @@ struct Stage {
 }
 
 pub(crate) async fn run(demo: Demo, global: Global, output: Output) -> Result<(), Failure> {
-    logs::init("error");
+    let logs = logs::init("error");
     let mut signals = Signals::new()?;
     let folder = tempfile::Builder::new()
         .prefix("weir-demo-")
@@ -84,11 +84,15 @@ pub(crate) async fn run(demo: Demo, global: Global, output: Output) -> Result<()
         data_dir: folder.path().to_owned(),
         listen: ([127, 0, 0, 1], 0).into(),
         gateway_address: [127, 0, 0, 1].into(),
+        gateway_host: "127.0.0.1".to_owned(),
+        docker: weir_control::Docker::Off,
         virtual_hosts: None,
         workers: Some(usize::from(demo.workers)),
         keep_instances: false,
         gateway_ports: ports.gateways(),
         instance_ports: ports.instances(),
+        authentication: false,
+        logs,
     }))
     .await?;
 
@@ -96,6 +100,7 @@ pub(crate) async fn run(demo: Demo, global: Global, output: Output) -> Result<()
     let client = Client::new(&Global {
         host: stack.api(),
         token: None,
+        token_file: None,
         namespace: None,
         ..global
     });

@@ -27,18 +27,16 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         "AGENT",
         "STATE",
         "GENERATION",
-        "SEEN",
+        "LAG",
+        "STALE",
         "DIGEST",
         "REFUSED",
         "ADMIN",
         "VERSION",
-        "STARTED",
+        "UPTIME",
     ]);
     let mut reasons = String::new();
     for agent in &agents {
-        let started = jiff::Timestamp::from_millisecond(agent.started_at_ms)
-            .map(|time| format!("{time:.0}"))
-            .unwrap_or_default();
         let digest: String = agent
             .digest
             .as_deref()
@@ -49,14 +47,23 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
             .collect();
         table.row(vec![
             agent.agent.clone(),
-            if agent.live { "live" } else { "gone" }.to_owned(),
+            match (agent.state.as_str(), agent.live) {
+                ("", true) => "live".to_owned(),
+                ("", false) => "gone".to_owned(),
+                (state, _) => state.to_owned(),
+            },
             agent.generation.to_string(),
-            agent.seen.to_string(),
+            agent.lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
+            match agent.stale_ms {
+                None => "-".to_owned(),
+                Some(0) => "no".to_owned(),
+                Some(ms) => time(ms),
+            },
             digest,
             agent.refused.len().to_string(),
             agent.admin.clone().unwrap_or_default(),
             agent.version.clone(),
-            started,
+            time(agent.uptime_ms),
         ]);
         for refused in &agent.refused {
             let gateway = if refused.gateway.is_empty() {
@@ -75,4 +82,33 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     }
     context.output.table(&table)?;
     context.output.print(&reasons)
+}
+
+/// Milliseconds for people: `12s`, `3m`, `5h`, `2d`.
+fn time(ms: u64) -> String {
+    match ms / 1_000 {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time;
+
+    #[test]
+    fn times_have_one_unit() {
+        let cases = [
+            (900, "0s"),
+            (119_000, "119s"),
+            (120_000, "2m"),
+            (7_200_000, "2h"),
+            (200_000_000, "2d"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(time(ms), text);
+        }
+    }
 }

@@ -31,9 +31,16 @@ pub(crate) fn run(check: &Check, output: Output) -> Result<(), Failure> {
     let mut wrong = Vec::new();
     for file in &check.files {
         for source in Source::read_all(file)? {
-            match count(&source.text, check.kind)? {
-                Ok(1) => output.note(&format!("{}: ok", source.label()))?,
-                Ok(count) => output.note(&format!("{}: ok, {count} artifacts", source.label()))?,
+            match count(&source.text, check.kind) {
+                Ok((count, warnings)) => {
+                    for warning in warnings {
+                        output.note(&format!("{}: warning: {warning}", source.label()))?;
+                    }
+                    match count {
+                        1 => output.note(&format!("{}: ok", source.label()))?,
+                        count => output.note(&format!("{}: ok, {count} artifacts", source.label()))?,
+                    }
+                }
                 Err(problems) => wrong.push(Located {
                     problems: problems.into_iter().map(problem).collect(),
                     source,
@@ -48,23 +55,20 @@ pub(crate) fn run(check: &Check, output: Output) -> Result<(), Failure> {
     }
 }
 
-/// How many artifacts a text has, or what is wrong with it.
-fn count(text: &str, kind: Option<Kind>) -> Result<Result<usize, Vec<weir_artifact::Problem>>, Failure> {
-    let kind = match kind {
-        None => return Ok(read::requests(text).map(|requests| requests.len())),
-        Some(Kind::Breeds) => weir_artifact::Kind::Breed,
-        Some(Kind::Blueprints) => weir_artifact::Kind::Blueprint,
-        Some(Kind::Scales) => weir_artifact::Kind::Scale,
-        Some(Kind::Conditions) => weir_artifact::Kind::Condition,
-        Some(Kind::Gateways) => weir_artifact::Kind::Gateway,
-        Some(Kind::Deployments) => return Ok(read::deploy_request(text).map(|_| 1)),
-        Some(other) => {
-            return Err(Failure::Usage(format!(
-                "{other} cannot be checked without a server yet"
-            )));
+/// How many artifacts a text has and what is hardly meant, or what is wrong with it.
+fn count(
+    text: &str,
+    kind: Option<Kind>,
+) -> Result<(usize, Vec<weir_artifact::Problem>), Vec<weir_artifact::Problem>> {
+    let documents = read::Documents::parse(text)?;
+    Ok(match kind {
+        None => {
+            let read = documents.requests()?;
+            (read.value.len(), read.warnings)
         }
-    };
-    Ok(read::one(kind, text).map(|_| 1))
+        Some(Kind::Deployments) => (1, documents.deploy_request()?.warnings),
+        Some(kind) => (1, documents.one(kind.into())?.warnings),
+    })
 }
 
 /// A problem found here, as one that the server tells.

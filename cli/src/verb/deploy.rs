@@ -38,6 +38,17 @@ pub(crate) struct Deploy {
     wait: bool,
 }
 
+impl Deploy {
+    /// Into a deployment of this name.
+    pub(crate) fn into(what: String, deployment: String, wait: bool) -> Self {
+        Self {
+            what,
+            deployment: Some(deployment),
+            wait,
+        }
+    }
+}
+
 pub(crate) async fn run(context: &Context, deploy: &Deploy) -> Result<(), Failure> {
     let is_file = deploy.what == "-" || std::path::Path::new(&deploy.what).is_file();
     let (method, path) = match &deploy.deployment {

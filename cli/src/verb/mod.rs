@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod condition;
@@ -9,10 +10,17 @@ pub(crate) mod delete;
 pub(crate) mod deploy;
 pub(crate) mod describe;
 pub(crate) mod events;
+pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod info;
+mod instances;
+pub(crate) mod logs;
+pub(crate) mod merge;
 pub(crate) mod route;
 pub(crate) mod scale;
+mod sse;
+pub(crate) mod status;
+pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod undeploy;
 pub(crate) mod up;
@@ -43,6 +51,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Up(up) => return wide(up::run(up, cli.global, output)),
         Command::Demo(demo) => return wide(demo::run(demo, cli.global, output)),
+        Command::Restore(restore) => return narrow(backup::restore(restore, output)),
         Command::DemoService(service) => return narrow(demo::service::run(service)),
         Command::Check(check) => return check::run(&check, output),
         Command::Completions(completions) => return completions::run(&completions, output),
@@ -59,18 +68,25 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             Command::Describe(describe) => describe::run(&context, &describe).await,
             Command::Delete(delete) => delete::run(&context, &delete).await,
             Command::Deploy(deploy) => deploy::run(&context, &deploy).await,
+            Command::Merge(merge) => merge::run(&context, merge).await,
+            Command::Status(status) => status::run(&context, &status).await,
+            Command::Logs(logs) => logs::run(&context, &logs).await,
+            Command::Exec(exec) => exec::run(&context, &exec).await,
             Command::Undeploy(undeploy) => undeploy::run(&context, &undeploy).await,
             Command::Scale(scale) => scale::run(&context, &scale).await,
             Command::Weight(weight) => weight::run(&context, &weight).await,
             Command::Condition(condition) => condition::run(&context, &condition).await,
             Command::Top(top) => top::run(&context, &top).await,
             Command::Events(events) => events::run(&context, &events).await,
+            Command::Backup(asked) => backup::backup(&context, &asked).await,
             Command::Agents => agents::run(&context).await,
+            Command::Token(token) => token::run(&context, &token).await,
             Command::Info => info::run(&context).await,
             Command::Check(_)
             | Command::Completions(_)
             | Command::Up(_)
             | Command::Demo(_)
+            | Command::Restore(_)
             | Command::DemoService(_) => Ok(()),
         }
     })

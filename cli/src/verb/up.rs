@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::anyhow;
 use clap::Args;
+use weir_control::DockerFlags;
 
 use super::{Context, apply};
 use crate::{
@@ -36,12 +37,21 @@ pub(crate) struct Up {
     /// Address of the API and the UI
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// Address on which gateways listen
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
-    gateway_address: IpAddr,
+    /// Address on which gateways listen; default: with --docker all addresses, so that containers reach them, else
+    /// 127.0.0.1
+    #[arg(long, value_name = "ADDRESS")]
+    gateway_address: Option<IpAddr>,
+    /// Name or address under which services reach gateways; default: with --docker the address of this host that
+    /// containers reach, else 127.0.0.1
+    #[arg(long, value_name = "HOST")]
+    gateway_host: Option<String>,
     /// Threads of the proxy; default: one per processor
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+    /// Let everybody who reaches the API do everything. Without this, an API on an address that is not a
+    /// loopback address asks for a token
+    #[arg(long)]
+    no_authentication: bool,
     /// Leave instances running when this stops; the next start finds them again
     #[arg(long)]
     keep_instances: bool,
@@ -51,10 +61,13 @@ pub(crate) struct Up {
     /// Ports and virtual hosts.
     #[command(flatten)]
     ports: Ports,
+    /// Containers.
+    #[command(flatten)]
+    docker: DockerFlags,
 }
 
 pub(crate) async fn run(up: Up, global: Global, output: Output) -> Result<(), Failure> {
-    logs::init("warn");
+    let logs = logs::init("warn");
     let mut signals = Signals::new()?;
     let data_dir = match &up.data {
         Some(folder) => folder.clone(),
@@ -65,23 +78,42 @@ pub(crate) async fn run(up: Up, global: Global, output: Output) -> Result<(), Fa
     for file in &up.files {
         sources.extend(Source::read_all(file)?);
     }
-    let stack = Box::pin(Stack::start(&Settings {
+    let settings = Settings {
         data_dir: data_dir.clone(),
         listen: up.listen,
-        gateway_address: up.gateway_address,
+        gateway_address: up.gateway_address.unwrap_or(if up.docker.is_asked_for() {
+            IpAddr::from([0, 0, 0, 0])
+        } else {
+            IpAddr::from([127, 0, 0, 1])
+        }),
+        gateway_host: match up.gateway_host {
+            Some(host) => host,
+            None => up.docker.gateway_host().await?,
+        },
+        docker: up.docker.choice(),
         virtual_hosts: up.ports.virtual_hosts,
         workers: up.workers.map(usize::from),
         keep_instances: up.keep_instances,
         gateway_ports: up.ports.gateway_ports,
         instance_ports: up.ports.instance_ports,
-    }))
-    .await?;
-    let told = tell(&stack, &data_dir, &output);
+        authentication: !up.listen.ip().is_loopback() && !up.no_authentication,
+        logs,
+    };
+    let stack = Box::pin(Stack::start(&settings)).await?;
+    let told = tell(&stack, &settings, &output);
+    let token_file = settings
+        .authentication
+        .then(|| settings.admin_token_file())
+        .filter(|_| global.token.is_none() && global.token_file.is_none());
     let api = stack.api();
     let running = async {
         told?;
         let context = Context {
-            client: Client::new(&Global { host: api, ..global })?,
+            client: Client::new(&Global {
+                host: api,
+                token_file: token_file.or(global.token_file),
+                ..global
+            })?,
             output,
         };
         for source in &sources {
@@ -122,18 +154,24 @@ fn default_data_dir() -> Result<PathBuf, Failure> {
         })
 }
 
-fn tell(stack: &Stack, data_dir: &std::path::Path, output: &Output) -> Result<(), Failure> {
+fn tell(stack: &Stack, settings: &Settings, output: &Output) -> Result<(), Failure> {
     let api = stack.api();
     let weir = program();
-    let host = if api == "http://127.0.0.1:8080" {
+    let mut host = if api == "http://127.0.0.1:8080" {
         String::new()
     } else {
         format!(" --host {api}")
     };
+    let mut access = String::new();
+    if settings.authentication {
+        let file = settings.admin_token_file();
+        host.push_str(&format!(" --token-file {}", file.display()));
+        access = format!("\n  admin token {}", file.display());
+    }
     output.note(&format!(
         "Weir {version} is up; Ctrl-C stops it.\n\n  \
          API and UI  {api}\n  \
-         data        {data}\n  \
+         data        {data}{access}\n  \
          store       {store}  (for further agents on this host)\n  \
          metrics     http://{admin}/metrics\n\n\
          Next, in another terminal:\n  \
@@ -141,7 +179,7 @@ fn tell(stack: &Stack, data_dir: &std::path::Path, output: &Output) -> Result<()
          {weir}{host} top\n  \
          {weir}{host} --help\n",
         version = env!("CARGO_PKG_VERSION"),
-        data = data_dir.display(),
+        data = settings.data_dir.display(),
         store = stack.store(),
         admin = stack.admin(),
     ))

@@ -4,23 +4,47 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use weir_model::{Condition, ConditionStrength, Protocol, Sticky, Weight};
+use weir_model::{Condition, ConditionStrength, PathRewrite, Protocol, Sticky, Weight};
+
+pub use self::{
+    sla::{ClusterSla, Escalation, NamedEscalation, NamedSla, ScaleStep, Sla, SlaReference, SlaRule},
+    workflow::{Period, Schedule, Start, TimeSchedule, Workflow, WorkflowStatus},
+};
+
+mod sla;
+mod workflow;
 
 /// One artifact of any kind.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "artifacts are read, used and dropped: few of them are in memory in this form"
+)]
 pub enum Artifact {
     /// What can be run.
     Breed(Breed),
     /// What should run together.
     Blueprint(Blueprint),
+    /// What is promised, and what happens when it is not kept.
+    Sla(NamedSla),
     /// How much of it.
     Scale(NamedScale),
+    /// What happens when a promise is not kept.
+    Escalation(NamedEscalation),
+    /// One of the ways of gateways.
+    Route(NamedRoute),
     /// Which requests.
     Condition(NamedCondition),
+    /// How paths are changed on the way.
+    Rewrite(NamedRewrite),
+    /// What runs beside, to watch and to act.
+    Workflow(Workflow),
     /// Where traffic enters and how it is split.
     Gateway(Gateway),
     /// What runs.
     Deployment(Deployment),
+    /// What other documents may import.
+    Template(Template),
 }
 
 /// The kinds of artifacts.
@@ -30,25 +54,43 @@ pub enum Kind {
     Breed,
     /// `blueprints`
     Blueprint,
+    /// `slas`
+    Sla,
     /// `scales`
     Scale,
+    /// `escalations`
+    Escalation,
+    /// `routes`
+    Route,
     /// `conditions`
     Condition,
+    /// `rewrites`
+    Rewrite,
+    /// `workflows`
+    Workflow,
     /// `gateways`
     Gateway,
     /// `deployments`
     Deployment,
+    /// `templates`
+    Template,
 }
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Breed,
         Self::Blueprint,
+        Self::Sla,
         Self::Scale,
+        Self::Escalation,
+        Self::Route,
         Self::Condition,
+        Self::Rewrite,
+        Self::Workflow,
         Self::Gateway,
         Self::Deployment,
+        Self::Template,
     ];
 
     /// `breed`, as documents say it.
@@ -56,10 +98,16 @@ impl Kind {
         match self {
             Self::Breed => "breed",
             Self::Blueprint => "blueprint",
+            Self::Sla => "sla",
             Self::Scale => "scale",
+            Self::Escalation => "escalation",
+            Self::Route => "route",
             Self::Condition => "condition",
+            Self::Rewrite => "rewrite",
+            Self::Workflow => "workflow",
             Self::Gateway => "gateway",
             Self::Deployment => "deployment",
+            Self::Template => "template",
         }
     }
 
@@ -68,15 +116,20 @@ impl Kind {
         match self {
             Self::Breed => "breeds",
             Self::Blueprint => "blueprints",
+            Self::Sla => "slas",
             Self::Scale => "scales",
+            Self::Escalation => "escalations",
+            Self::Route => "routes",
             Self::Condition => "conditions",
+            Self::Rewrite => "rewrites",
+            Self::Workflow => "workflows",
             Self::Gateway => "gateways",
             Self::Deployment => "deployments",
+            Self::Template => "templates",
         }
     }
 
-    /// The kind of a path of the API; `None` for words that are not a kind, or not one yet (`slas`,
-    /// `escalations`, `routes`, `rewrites`, `workflows`, `templates`).
+    /// The kind of a path of the API; `None` for words that are not a kind.
     pub fn from_plural(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.plural() == word)
     }
@@ -101,22 +154,34 @@ impl Artifact {
         match self {
             Self::Breed(_) => Kind::Breed,
             Self::Blueprint(_) => Kind::Blueprint,
+            Self::Sla(_) => Kind::Sla,
             Self::Scale(_) => Kind::Scale,
+            Self::Escalation(_) => Kind::Escalation,
+            Self::Route(_) => Kind::Route,
             Self::Condition(_) => Kind::Condition,
+            Self::Rewrite(_) => Kind::Rewrite,
+            Self::Workflow(_) => Kind::Workflow,
             Self::Gateway(_) => Kind::Gateway,
             Self::Deployment(_) => Kind::Deployment,
+            Self::Template(_) => Kind::Template,
         }
     }
 
     /// Its name, unique within its kind.
     pub fn name(&self) -> &str {
         match self {
-            Self::Breed(breed) => &breed.name,
-            Self::Blueprint(blueprint) => &blueprint.name,
-            Self::Scale(scale) => &scale.name,
-            Self::Condition(condition) => &condition.name,
-            Self::Gateway(gateway) => &gateway.name,
-            Self::Deployment(deployment) => &deployment.name,
+            Self::Breed(artifact) => &artifact.name,
+            Self::Blueprint(artifact) => &artifact.name,
+            Self::Sla(artifact) => &artifact.name,
+            Self::Scale(artifact) => &artifact.name,
+            Self::Escalation(artifact) => &artifact.name,
+            Self::Route(artifact) => &artifact.name,
+            Self::Condition(artifact) => &artifact.name,
+            Self::Rewrite(artifact) => &artifact.name,
+            Self::Workflow(artifact) => &artifact.name,
+            Self::Gateway(artifact) => &artifact.name,
+            Self::Deployment(artifact) => &artifact.name,
+            Self::Template(artifact) => &artifact.name,
         }
     }
 }
@@ -266,8 +331,8 @@ pub struct Cluster {
     pub gateways: IndexMap<String, Gateway>,
     /// Container network.
     pub network: Option<String>,
-    /// As written (the next language issue reads it).
-    pub sla: Option<Value>,
+    /// What is promised, in place or by name.
+    pub sla: Option<ClusterSla>,
     /// Driver to anything.
     pub dialects: Map<String, Value>,
     /// `None`: not given.
@@ -430,7 +495,7 @@ pub struct Route {
     pub condition: Option<OrReference<Condition>>,
     /// `None`: not given.
     pub condition_strength: Option<ConditionStrength>,
-    /// References to rewrites, or rules in place, as written.
+    /// References to rewrites, or rules in place; each sees what those before it made.
     pub rewrites: Vec<Rewrite>,
     /// `default` if not given.
     pub balance: Option<String>,
@@ -439,12 +504,45 @@ pub struct Route {
 }
 
 /// A path rewrite of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Rewrite {
     /// A stored rewrite.
     Reference(String),
     /// `NEW if CONDITION`.
-    Path(String),
+    Path(PathRewrite),
+}
+
+/// A rewrite that is stored on its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedRewrite {
+    /// Unique among rewrites.
+    pub name: String,
+    /// Free content.
+    pub metadata: Metadata,
+    /// The rule.
+    pub path: PathRewrite,
+}
+
+/// A route that is stored on its own; a gateway gives it its path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedRoute {
+    /// Unique among routes.
+    pub name: String,
+    /// Free content.
+    pub metadata: Metadata,
+    /// The way.
+    pub route: Route,
+}
+
+/// What other documents may import.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Template {
+    /// Unique among templates.
+    pub name: String,
+    /// Free content.
+    pub metadata: Metadata,
+    /// Free content, merged into what imports it.
+    pub definition: Map<String, Value>,
 }
 
 /// Where a route leads at the moment.

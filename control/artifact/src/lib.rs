@@ -9,7 +9,9 @@
 
 mod artifact;
 pub mod check;
+pub mod compose;
 mod problem;
+mod prove;
 pub mod read;
 mod tree;
 pub mod units;
@@ -18,9 +20,10 @@ pub mod weights;
 pub mod write;
 
 pub use artifact::{
-    Artifact, Blueprint, Breed, Cluster, Deployable, Deployment, EnvironmentVariable, Gateway,
-    GatewayService, Health, HealthCheck, Intention, Kind, Metadata, NamedCondition, NamedScale, OrReference,
-    Phase, PortValue, Rewrite, Route, RouteTarget, Scale, Service, ServiceInstance, ServiceRuntime,
-    ServiceStatus,
+    Artifact, Blueprint, Breed, Cluster, ClusterSla, Deployable, Deployment, EnvironmentVariable, Escalation,
+    Gateway, GatewayService, Health, HealthCheck, Intention, Kind, Metadata, NamedCondition, NamedEscalation,
+    NamedRewrite, NamedRoute, NamedScale, NamedSla, OrReference, Period, Phase, PortValue, Rewrite, Route,
+    RouteTarget, Scale, ScaleStep, Schedule, Service, ServiceInstance, ServiceRuntime, ServiceStatus, Sla,
+    SlaReference, SlaRule, Start, Template, TimeSchedule, Workflow, WorkflowStatus,
 };
-pub use problem::{Position, Problem};
+pub use problem::{Position, Problem, Severity};

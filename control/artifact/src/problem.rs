@@ -11,9 +11,21 @@ pub struct Position {
     pub column: usize,
 }
 
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The document is refused.
+    #[default]
+    Error,
+    /// The document is taken, but hardly means what somebody wanted.
+    Warning,
+}
+
 /// One thing that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
     /// Vamp's name of the error, such as `UnexpectedElement`: stable, for programs.
     pub code: &'static str,
     /// Place in the tree: `clusters/front/services/0/scale/cpu`; `/` is the whole document.

@@ -24,6 +24,10 @@ pub enum Part {
     },
     /// `$config://path`: a setting.
     Config(String),
+    /// `$env://NAME`: a variable of control's own environment.
+    Environment(String),
+    /// `$es://type`: the Elasticsearch index that events of a type are in.
+    Index(String),
 }
 
 /// The groups of traits.
@@ -126,14 +130,20 @@ fn reference(text: &str) -> Option<(Part, &str)> {
 
 fn bare(text: &str) -> Option<(Part, &str)> {
     let (first, rest) = name(text)?;
-    if matches!(first, "config" | "conf" | "configuration")
+    let outside: Option<fn(String) -> Part> = match first {
+        "config" | "conf" | "configuration" => Some(Part::Config),
+        "env" | "environment" | "env_var" | "environment_variable" => Some(Part::Environment),
+        "es" => Some(Part::Index),
+        _ => None,
+    };
+    if let Some(outside) = outside
         && let Some(path) = rest.strip_prefix("://")
     {
         let end = path
             .find(|c: char| !in_name(c) && c != '.' && c != '/')
             .unwrap_or(path.len());
         let (path, rest) = path.split_at(end);
-        return (!path.is_empty()).then(|| (Part::Config(path.to_owned()), rest));
+        return (!path.is_empty()).then(|| (outside(path.to_owned()), rest));
     }
     if let Some((second, after)) = rest.strip_prefix('.').and_then(name) {
         if let Some(group) = TraitGroup::from_word(second)
@@ -211,6 +221,14 @@ mod tests {
                 "$config://vamp.info.message!",
                 vec![Part::Config("vamp.info.message!".to_owned())],
             ),
+            ("$env://HOME/x", vec![Part::Environment("HOME/x".to_owned())]),
+            (
+                "${env_var://A}b",
+                vec![Part::Environment("A".to_owned()), text("b")],
+            ),
+            ("$es://metrics", vec![Part::Index("metrics".to_owned())]),
+            ("$env.host", vec![host("env")]),
+            ("$other://x", vec![local("other"), text("://x")]),
             ("${conf://a.b}c", vec![Part::Config("a.b".to_owned()), text("c")]),
         ] {
             assert_eq!(parse(value), Ok(parts), "{value:?}");

@@ -6,15 +6,17 @@
 mod blueprint;
 mod deployment;
 mod gateway;
+mod sla;
 #[cfg(test)]
 mod tests;
+mod workflow;
 mod yaml;
 
 use serde_json::{Map, Value, json};
 
 pub use self::yaml::yaml;
 use crate::{
-    Artifact, Breed, HealthCheck, NamedCondition, NamedScale, OrReference, Scale,
+    Artifact, Breed, ClusterSla, HealthCheck, NamedCondition, NamedScale, OrReference, Scale,
     units::{memory_text, seconds_text},
 };
 
@@ -23,10 +25,26 @@ pub fn value(artifact: &Artifact) -> Value {
     Value::Object(match artifact {
         Artifact::Breed(breed) => self::breed(breed),
         Artifact::Blueprint(blueprint) => blueprint::blueprint(blueprint),
+        Artifact::Sla(sla) => sla::named(sla),
         Artifact::Scale(scale) => named_scale(scale),
+        Artifact::Escalation(escalation) => sla::named_escalation(escalation),
+        Artifact::Route(route) => gateway::named_route(route),
         Artifact::Condition(condition) => self::condition(condition),
+        Artifact::Rewrite(rewrite) => {
+            Fields::default()
+                .head(&rewrite.name, "rewrite", &rewrite.metadata)
+                .put("path", rewrite.path.source())
+                .0
+        }
+        Artifact::Workflow(workflow) => workflow::workflow(workflow),
         Artifact::Gateway(gateway) => gateway::gateway(gateway),
         Artifact::Deployment(deployment) => deployment::deployment(deployment),
+        Artifact::Template(template) => {
+            Fields::default()
+                .head(&template.name, "template", &template.metadata)
+                .put("definition", template.definition.clone())
+                .0
+        }
     })
 }
 
@@ -36,6 +54,11 @@ pub fn scale(scale: &OrReference<Scale>) -> Value {
         OrReference::Reference(name) => reference(name),
         OrReference::Inline(scale) => Value::Object(scale_fields(scale)),
     }
+}
+
+/// A cluster's sla, as it is answered.
+pub fn sla(sla: &ClusterSla) -> Value {
+    sla::of_cluster(sla)
 }
 
 /// Keys in the order in which they are put.
@@ -53,6 +76,14 @@ impl Fields {
             Some(value) => self.put(key, value),
             None => self,
         }
+    }
+
+    /// Puts what is not there yet.
+    fn put_all(mut self, entries: &Map<String, Value>) -> Self {
+        for (key, value) in entries {
+            self.0.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        self
     }
 
     fn head(self, name: &str, kind: &str, metadata: &Map<String, Value>) -> Self {
@@ -140,18 +171,21 @@ fn named_scale(scale: &NamedScale) -> Map<String, Value> {
 }
 
 fn scale_fields(scale: &Scale) -> Map<String, Value> {
-    // Whole numbers print without a fraction, as JavaScript prints them.
-    const EXACT_MAX: f64 = 9e15;
-    let cpu = match scale.cpu.fract() == 0.0 && scale.cpu.abs() < EXACT_MAX {
-        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
-        true => json!(scale.cpu as i64),
-        false => json!(scale.cpu),
-    };
     Fields::default()
-        .put("cpu", cpu)
+        .put("cpu", number(scale.cpu))
         .put("memory", memory_text(scale.memory_mb))
         .put("instances", scale.instances)
         .0
+}
+
+/// Whole numbers print without a fraction, as JavaScript prints them.
+fn number(number: f64) -> Value {
+    const EXACT_MAX: f64 = 9e15;
+    match number.fract() == 0.0 && number.abs() < EXACT_MAX {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+        true => json!(number as i64),
+        false => json!(number),
+    }
 }
 
 fn condition(condition: &NamedCondition) -> Map<String, Value> {

@@ -52,12 +52,16 @@ fn good(kind: Kind) {
 fn same(kind: Kind, artifact: &Artifact, title: &str) {
     let value = write::value(artifact);
     let mut expected = artifact.clone();
-    if let Artifact::Gateway(gateway) = &mut expected {
-        for route in gateway.routes.values_mut() {
-            if let weir_artifact::OrReference::Inline(route) = route {
-                route.targets.clear();
+    match &mut expected {
+        Artifact::Gateway(gateway) => {
+            for route in gateway.routes.values_mut() {
+                if let weir_artifact::OrReference::Inline(route) = route {
+                    route.targets.clear();
+                }
             }
         }
+        Artifact::Route(route) => route.route.targets.clear(),
+        _ => {}
     }
     assert_eq!(
         read::one(kind, &value.to_string()).as_ref(),
@@ -137,15 +141,46 @@ fn good_blueprints() {
 }
 
 #[test]
+fn good_slas() {
+    good(Kind::Sla);
+}
+
+#[test]
+fn good_escalations() {
+    good(Kind::Escalation);
+}
+
+#[test]
+fn good_routes() {
+    good(Kind::Route);
+}
+
+#[test]
+fn good_rewrites() {
+    good(Kind::Rewrite);
+}
+
+#[test]
+fn good_workflows() {
+    good(Kind::Workflow);
+}
+
+#[test]
+fn good_templates() {
+    good(Kind::Template);
+}
+
+#[test]
 fn good_deployments() {
     good(Kind::Deployment);
 }
 
 /// Every error of the language, each found at least once in `testdata/bad`.
-const CODES: [&str; 41] = [
+const CODES: [&str; 47] = [
     "ConditionPortTypeError",
     "DuplicateGatewayPortError",
     "EitherReferenceOrAnonymous",
+    "EmptyImportError",
     "GatewayRouteConditionStrengthError",
     "GatewayRouteWeightError",
     "IllegalAnonymousRoutingPortMappingError",
@@ -153,6 +188,10 @@ const CODES: [&str; 41] = [
     "IllegalGatewayVirtualHosts",
     "IllegalName",
     "IllegalStrictName",
+    "IllegalWorkflowSchedulePeriod",
+    "IllegalWorkflowStatus",
+    "ImportDefinitionError",
+    "ImportReferenceError",
     "InconsistentArtifactKind",
     "InvalidArgumentError",
     "InvalidArgumentValueError",
@@ -170,6 +209,7 @@ const CODES: [&str; 41] = [
     "RouteConditionStrengthError",
     "RouteWeightError",
     "StickyPortTypeError",
+    "UndefinedWorkflowScheduleError",
     "UnexpectedElement",
     "UnexpectedTypeError",
     "UnresolvedBreedDependencyError",
@@ -324,7 +364,7 @@ fn words_of_kinds() {
         assert_eq!(Kind::from_plural(kind.plural()), Some(kind));
         assert_eq!(Kind::from_plural(kind.singular()), None);
     }
-    assert_eq!(Kind::from_plural("slas"), None);
+    assert_eq!(Kind::from_plural("releases"), None);
 }
 
 #[test]
@@ -366,4 +406,277 @@ fn the_list_of_problems_is_bounded_and_says_so() {
         problems.last().unwrap().hint.as_deref(),
         Some("802 more problems are not listed")
     );
+}
+
+mod imports {
+    use serde_json::{Value, json};
+    use weir_artifact::{
+        Artifact, Kind,
+        read::{Documents, Import},
+        write,
+    };
+
+    fn import(kind: Kind, name: &str) -> Import {
+        Import {
+            kind,
+            name: name.to_owned(),
+        }
+    }
+
+    fn shelf(import: &Import) -> Option<Value> {
+        Some(match (import.kind, import.name.as_str()) {
+            (Kind::Template, "base") => {
+                json!({"name": "base", "kind": "template", "metadata": {}, "definition": {
+                    "deployable": "acme/base", "environment_variables": {"A": "1", "B": "1"}, "metadata": {"tags": [1, 2]},
+                }})
+            }
+            (Kind::Template, "more") => json!({"definition": {
+                "environment_variables": {"B": "2"}, "metadata": {"tags": [2, 3], "deep": {"a": 1}},
+            }}),
+            (Kind::Breed, "front:1") => {
+                json!({"name": "front:1", "kind": "breed", "deployable": "x", "ports": {"web": "80/http"}})
+            }
+            _ => return None,
+        })
+    }
+
+    #[test]
+    fn what_is_imported_is_merged_and_the_own_body_wins() {
+        let text = "
+            name: shop
+            import: [base, more, breeds/front:1]
+            environment_variables: {C: 3, A: 7}
+            metadata: {tags: [4, 1], deep: {b: 2}}";
+        let documents = Documents::parse(text).unwrap();
+        assert_eq!(
+            documents.imports().unwrap(),
+            [
+                import(Kind::Template, "base"),
+                import(Kind::Template, "more"),
+                import(Kind::Breed, "front:1")
+            ]
+        );
+        let read = documents.complete(shelf).unwrap().one(Kind::Breed).unwrap();
+        let value = write::value(&read.value);
+        assert_eq!(value["name"], "shop");
+        assert_eq!(value["deployable"], json!({"definition": "x"}));
+        assert_eq!(value["ports"], json!({"web": "80/http"}));
+        assert_eq!(
+            value["environment_variables"],
+            json!({"A": "7", "B": "2", "C": "3"})
+        );
+        assert_eq!(
+            value["metadata"],
+            json!({"tags": [1, 2, 3, 4], "deep": {"a": 1, "b": 2}})
+        );
+    }
+
+    #[test]
+    fn faults_of_what_is_imported_are_where_it_is_imported() {
+        let bad = |_: &Import| Some(json!({"definition": {"nobody": 1, "ports": {"a b": 1}}}));
+        let text = "name: a\ndeployable: b\nimport: x\n";
+        let documents = Documents::parse(text).unwrap().complete(bad).unwrap();
+        let problems = documents.one(Kind::Breed).unwrap_err();
+        let found: Vec<_> = problems
+            .iter()
+            .map(|problem| {
+                (
+                    problem.code,
+                    problem.path.as_str(),
+                    problem.position.unwrap().line,
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("IllegalStrictName", "ports/a b", 3),
+                ("UnexpectedElement", "nobody", 3)
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_found_is_a_problem_of_each() {
+        let text = "- {kind: breed, name: a, deployable: b, import: [base, none]}\n- {kind: blueprint, name: b, import: gateways/a/b}\n";
+        let documents = Documents::parse(text).unwrap();
+        assert_eq!(documents.imports().unwrap().len(), 3);
+        let problems = documents.complete(shelf).unwrap_err();
+        let found: Vec<_> = problems
+            .iter()
+            .map(|problem| (problem.code, problem.path.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("ImportReferenceError", "0/import"),
+                ("ImportReferenceError", "1/import")
+            ]
+        );
+        assert!(problems[1].message.contains("gateway `a/b`"), "{}", problems[1]);
+    }
+
+    #[test]
+    fn imports_may_be_all_there_is() {
+        let documents = Documents::parse("import: breeds/front:1").unwrap();
+        let read = documents.complete(shelf).unwrap().one(Kind::Breed).unwrap();
+        assert!(matches!(&read.value, Artifact::Breed(breed) if breed.name == "front:1"));
+        assert_eq!(Documents::parse("name: a").unwrap().imports().unwrap(), []);
+        let many = (0..65).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+        let problems = Documents::parse(&format!("import: [{many}]")).unwrap().imports();
+        assert_eq!(problems.unwrap_err()[0].code, "ImportDefinitionError");
+    }
+}
+
+mod warnings {
+    use weir_artifact::{Kind, Severity, read::Documents};
+
+    fn of(kind: Kind, text: &str) -> Vec<String> {
+        let read = Documents::parse(text).unwrap().one(kind).unwrap();
+        read.warnings
+            .iter()
+            .map(|warning| {
+                assert_eq!(warning.severity, Severity::Warning);
+                let line = warning.position.map_or(0, |position| position.line);
+                format!("{line} {} {}", warning.code, warning.path)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn routes_in_each_others_way() {
+        let text = "\
+name: g
+port: 80
+routes:
+  a: {weight: 100%, condition: <path_beg /a>}
+  b: {weight: 0%, condition: <path_beg /a/b>}
+  c: {weight: 0%, condition: host == x and host == y}
+  d: {weight: 0%, condition: has cookie c or misses cookie c}
+  e: {weight: 0%, condition: has cookie c}
+  f: {weight: 0%, condition: {ref: somewhere}}
+  g: {weight: 0%, rewrites: {path: /x if always_false}}
+";
+        assert_eq!(
+            of(Kind::Gateway, text),
+            [
+                "5 ShadowedCondition routes/b/condition",
+                "6 ConditionNeverMatches routes/c/condition",
+                "7 ConditionAlwaysMatches routes/d/condition",
+                "8 ShadowedCondition routes/e/condition",
+                "10 ConditionNeverMatches routes/g/rewrites/0",
+            ]
+        );
+    }
+
+    #[test]
+    fn overlaps_and_what_does_not_overlap() {
+        let gateway = |conditions: &[&str]| {
+            let routes: String = conditions
+                .iter()
+                .enumerate()
+                .map(|(index, condition)| format!("  r{index}: {{condition: '{condition}'}}\n"))
+                .collect();
+            of(Kind::Gateway, &format!("name: g\nroutes:\n{routes}"))
+        };
+        assert_eq!(
+            gateway(&["User-Agent == Firefox", "User-Agent == Chrome"]).len(),
+            1
+        );
+        assert_eq!(gateway(&["host == a", "host == b", "host == c"]), [""; 0]);
+        assert_eq!(gateway(&["<path_beg /a>", "<path_beg /b>"]), [""; 0]);
+        assert_eq!(
+            gateway(&["<path_beg /a/b>", "<path_beg /a>"]),
+            ["4 OverlappingConditions routes/r1/condition"]
+        );
+        // Both together leave nothing.
+        let covered = gateway(&["has cookie a", "has cookie b", "has cookie a or has cookie b"]);
+        assert_eq!(covered.last().unwrap(), "5 ShadowedCondition routes/r2/condition");
+    }
+
+    #[test]
+    fn a_condition_of_no_strength_stands_in_nobodys_way() {
+        let text = "name: g\nroutes:\n  a: {condition: host == a, condition_strength: 0%}\n  b: {condition: host == a}\n";
+        assert_eq!(of(Kind::Gateway, text), [""; 0]);
+    }
+
+    #[test]
+    fn everywhere_conditions_are() {
+        let never = "condition: host == a and host == b";
+        assert_eq!(
+            of(Kind::Condition, &format!("name: c\n{never}\n")),
+            ["2 ConditionNeverMatches condition"]
+        );
+        assert_eq!(
+            of(Kind::Route, &format!("name: r\n{never}\n")),
+            ["2 ConditionNeverMatches condition"]
+        );
+        let blueprint = format!(
+            "name: b\ngateways: {{80: {{routes: {{c/web: {{{never}}}}}}}}}\nclusters:\n  c:\n    gateways: {{web: {{routes: {{s: {{{never}}}}}}}}}\n    services: s\n"
+        );
+        assert_eq!(
+            of(Kind::Blueprint, &blueprint),
+            [
+                "2 ConditionNeverMatches gateways/80/routes/c/web/condition",
+                "5 ConditionNeverMatches clusters/c/gateways/web/routes/s/condition",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_hostile_gateway_ends_soon() {
+        let condition = |n: usize| {
+            let parts: Vec<String> = (0..40)
+                .map(|m| format!("(has cookie a{m} or has header b{n}-{m})"))
+                .collect();
+            parts.join(" and ")
+        };
+        let routes: String = (0..150)
+            .map(|n| format!("  r{n}: {{condition: '{}'}}\n", condition(n)))
+            .collect();
+        let began = std::time::Instant::now();
+        let _ = of(Kind::Gateway, &format!("name: g\nroutes:\n{routes}"));
+        assert!(
+            began.elapsed() < std::time::Duration::from_secs(20),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[test]
+fn a_clusters_sla_and_a_workflows_status_alone() {
+    let text = |text: &str| write::sla(&read::sla(text).unwrap()).to_string();
+    assert_eq!(text("fast"), r#"{"reference":"fast"}"#);
+    assert_eq!(
+        text("{ref: fast, escalations: more}"),
+        r#"{"reference":"fast","escalations":[{"reference":"more"}]}"#
+    );
+    assert_eq!(
+        text("{type: escalation_only}"),
+        r#"{"type":"escalation_only","escalations":[]}"#
+    );
+    assert!(read::sla("{name: x, type: escalation_only}").is_err());
+    assert!(read::sla("{}").is_err());
+    assert_eq!(
+        read::workflow_status("Suspending"),
+        Ok(weir_artifact::WorkflowStatus::Suspending)
+    );
+    assert_eq!(
+        read::workflow_status("tired").unwrap_err()[0].code,
+        "IllegalWorkflowStatus"
+    );
+}
+
+#[test]
+fn what_runs_of_a_workflow_comes_from_storage_only() {
+    let text = "{name: w, breed: b, schedule: daemon, instances: [{name: i, host: h, ports: {web: 1}, deployed: true}], health: {running: 1}}";
+    let value = read::trees(text).unwrap().remove(0);
+    let of_client = read::one(Kind::Workflow, text).unwrap();
+    let stored = read::stored(Kind::Workflow, &value).unwrap();
+    assert_ne!(of_client, stored);
+    let printed = write::value(&stored);
+    assert_eq!(printed["instances"][0]["ports"]["web"], 1);
+    assert_eq!(printed["health"]["running"], 1);
+    assert_eq!(read::one(Kind::Workflow, &printed.to_string()), Ok(of_client));
 }

@@ -8,19 +8,24 @@
 //! the same time on one engine. Waits poll until a deadline ([`Subject::patience`]), none is a plain sleep.
 //! A behaviour that does not hold panics and names it.
 
+mod abilities;
+mod run;
+
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 
+pub use abilities::{
+    a_command_runs_inside, capacity_is_of_this_driver, followed_logs_go_on, memory_is_limited, stats_are_sums,
+};
+use run::{Run, check, port};
+
 use crate::{
-    ContainerDriver, DriverError, HealthCheckSpec, HealthProtocol, InstanceHealth, InstanceSpec,
-    InstanceState, InstanceStatus, LogStream, PortSpec,
+    ContainerDriver, DriverError, HealthProtocol, InstanceHealth, InstanceSpec, InstanceState, LogStream,
 };
 
 /// Exit code of [`Program::Exit`].
@@ -56,6 +61,11 @@ pub enum Program {
     Speak,
     /// Writes its environment to standard output, one `NAME=value` a line, and runs on.
     Environment,
+    /// Writes lines that hold a growing number to standard output, one in some milliseconds, for ever.
+    Count,
+    /// Takes more memory than the 64 MB of the scale and writes to it. Only asked of drivers with
+    /// [`Capabilities::limits`](crate::Capabilities::limits).
+    Hog,
     /// Cannot be run: the command or image does not exist.
     Unknown,
 }
@@ -86,10 +96,11 @@ pub trait Subject: Send + Sync {
         true
     }
 
-    /// Whether an instance is told the number that `list` shows in `PORT_<NAME>` (drivers which map ports
-    /// tell it another one, or none).
-    fn tells_ports(&self) -> bool {
-        true
+    /// For drivers with [`Capabilities::exec`](crate::Capabilities::exec): a command that writes
+    /// [`TO_STDOUT`] to standard output and ends with [`EXIT_CODE`], and one that copies its input to its
+    /// output.
+    fn commands(&self) -> Option<[Vec<String>; 2]> {
+        None
     }
 
     /// How long to wait for something that should happen.
@@ -118,6 +129,11 @@ macro_rules! conformance_tests {
             logs_have_both_streams,
             changes_move,
             instances_outlive_the_driver,
+            followed_logs_go_on,
+            stats_are_sums,
+            memory_is_limited,
+            a_command_runs_inside,
+            capacity_is_of_this_driver,
         );
     };
     (@each $subject:expr; $($behaviour:ident,)*) => {
@@ -146,139 +162,11 @@ pub async fn suite(subject: &dyn Subject) {
     logs_have_both_streams(subject).await;
     changes_move(subject).await;
     instances_outlive_the_driver(subject).await;
-}
-
-/// An opened driver and what a behaviour asks of it.
-struct Run<'a> {
-    subject: &'a dyn Subject,
-    driver: Arc<dyn ContainerDriver>,
-}
-
-impl<'a> Run<'a> {
-    async fn open(subject: &'a dyn Subject) -> Run<'a> {
-        Run {
-            subject,
-            driver: subject.open().await,
-        }
-    }
-
-    fn spec(&self, program: Program) -> InstanceSpec {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let recipe = self.subject.recipe(program);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let word = format!("{program:?}").to_lowercase();
-        InstanceSpec {
-            id: format!("conformance-{}-{number}.{word}", std::process::id()),
-            labels: BTreeMap::from([("io.vamp.deployment".to_owned(), "conformance".to_owned())]),
-            deployable_type: recipe.deployable_type,
-            definition: recipe.definition,
-            environment: BTreeMap::new(),
-            ports: Vec::new(),
-            arguments: recipe.arguments,
-            cpu: 0.1,
-            memory_mb: 64.0,
-            network: None,
-            working_directory: None,
-            health_checks: Vec::new(),
-            dialect: None,
-        }
-    }
-
-    async fn start(&self, spec: &InstanceSpec) {
-        self.driver
-            .start(spec.clone())
-            .await
-            .expect("the instance starts");
-    }
-
-    async fn stop(&self, spec: &InstanceSpec) {
-        self.driver
-            .stop(&spec.id, LONG_GRACE)
-            .await
-            .expect("the instance stops");
-        assert!(
-            self.find(&spec.id).await.is_none(),
-            "a stopped instance is not listed"
-        );
-    }
-
-    async fn find(&self, id: &str) -> Option<InstanceStatus> {
-        self.driver
-            .list()
-            .await
-            .expect("instances are listed")
-            .into_iter()
-            .find(|status| status.id == id)
-    }
-
-    /// Waits until the instance is as wanted.
-    async fn until(&self, id: &str, wanted: &str, is: impl Fn(&InstanceStatus) -> bool) -> InstanceStatus {
-        let deadline = Instant::now() + self.subject.patience();
-        loop {
-            let found = self.find(id).await;
-            match found {
-                Some(status) if is(&status) => return status,
-                last => assert!(
-                    Instant::now() < deadline,
-                    "instance `{id}` is not {wanted}: {last:?}"
-                ),
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    async fn running(&self, id: &str) -> InstanceStatus {
-        self.until(id, "running", |status| status.state == InstanceState::Running)
-            .await
-    }
-
-    async fn healthy(&self, id: &str) -> InstanceStatus {
-        self.until(id, "healthy", |status| status.health == InstanceHealth::Healthy)
-            .await
-    }
-
-    /// Waits until the instance has written a line that is as wanted.
-    async fn line(&self, id: &str, wanted: &str, is: impl Fn(LogStream, &str) -> bool) -> String {
-        let deadline = Instant::now() + self.subject.patience();
-        loop {
-            let lines = self.driver.logs(id, 500).await.expect("a live instance has logs");
-            if let Some(line) = lines.iter().find(|line| is(line.stream, &line.text)) {
-                return line.text.clone();
-            }
-            assert!(
-                Instant::now() < deadline,
-                "instance `{id}` did not write {wanted}: {lines:?}"
-            );
-            tokio::time::sleep(POLL).await;
-        }
-    }
-}
-
-impl fmt::Debug for Run<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run")
-            .field("driver", &self.driver)
-            .finish_non_exhaustive()
-    }
-}
-
-fn port(name: &str) -> PortSpec {
-    PortSpec {
-        name: name.to_owned(),
-        number: 0,
-    }
-}
-
-fn check(protocol: HealthProtocol, port: &str) -> HealthCheckSpec {
-    HealthCheckSpec {
-        protocol,
-        port: port.to_owned(),
-        path: "/".to_owned(),
-        initial_delay: Duration::ZERO,
-        timeout: Duration::from_secs(2),
-        interval: Duration::from_millis(50),
-        failures: 3,
-    }
+    followed_logs_go_on(subject).await;
+    stats_are_sums(subject).await;
+    memory_is_limited(subject).await;
+    a_command_runs_inside(subject).await;
+    capacity_is_of_this_driver(subject).await;
 }
 
 /// An instance comes to run; it becomes healthy when its checks pass, when its ports accept if it has no
@@ -398,7 +286,7 @@ pub async fn environment_and_ports_reach_the_instance(subject: &dyn Subject) {
         })
         .await;
     }
-    if subject.tells_ports() {
+    if run.driver.capabilities().tells_ports {
         for name in ["web", "admin"] {
             let number = status.ports.get(name).expect("every port has a number");
             let wanted = format!("PORT_{}={number}", name.to_uppercase());
@@ -611,10 +499,10 @@ pub async fn changes_move(subject: &dyn Subject) {
     }
     changes.mark_unchanged();
     run.stop(&spec).await;
-    assert!(
-        changes.has_changed().expect("the driver is there"),
-        "a stop moves the number"
-    );
+    tokio::time::timeout(subject.patience(), changes.changed())
+        .await
+        .expect("a stop moves the number")
+        .expect("the driver is there");
 }
 
 /// Instances live on while no driver is there, and the next one finds them, their addresses, their health,
@@ -647,10 +535,11 @@ pub async fn instances_outlive_the_driver(subject: &dyn Subject) {
         ..run.spec(Program::Idle)
     };
     run.start(&other).await;
-    let number = run.running(&other.id).await.ports;
+    let there = run.running(&other.id).await;
     assert_ne!(
-        number, before.ports,
-        "ports of found instances are not given away"
+        (there.host, there.ports),
+        (before.host, before.ports),
+        "addresses of found instances are not given away"
     );
     run.stop(&other).await;
     run.stop(&spec).await;

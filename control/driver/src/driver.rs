@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::facts::{Capacity, ExecSpec, Execution, InstanceStats, Notice, Survey};
 
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,20 +166,44 @@ pub enum DriverError {
     /// No instance of that id.
     #[error("there is no instance `{0}`")]
     NotFound(String),
+    /// This driver cannot do that; see [`Capabilities`].
+    #[error("{0} is not possible with this driver")]
+    Unsupported(&'static str),
 }
 
-/// What a driver can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a driver can do. Drivers state what they add to `Capabilities::default()`, so that a new field is
+/// no change to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a list of independent answers, each of which is yes or no"
+)]
 pub struct Capabilities {
     /// Deployable types that it takes.
-    pub deployable_types: &'static [&'static str],
+    pub deployable_types: Vec<&'static str>,
     /// Whether instances outlive control.
     pub outlives_control: bool,
     /// Whether processor and memory limits are enforced.
     pub limits: bool,
+    /// Whether an instance is told the number that `list` shows in `PORT_<NAME>`; not so where ports are
+    /// mapped.
+    pub tells_ports: bool,
+    /// Whether instances can be put into a network by name.
+    pub networks: bool,
+    /// Whether [`ContainerDriver::follow`] works.
+    pub follow: bool,
+    /// Whether [`ContainerDriver::stats`] works.
+    pub stats: bool,
+    /// Whether [`ContainerDriver::exec`] works.
+    pub exec: bool,
 }
 
 /// What control needs of whatever runs instances.
+///
+/// The verbs speak of single instances, so an engine that has groups of its own (a Marathon app, a Nomad
+/// job, a Kubernetes deployment) is asked for one group of one for each instance: which instance leaves is
+/// always control's choice, for only control knows which one is drained. What was made is found again by
+/// labels that hold namespace and id, never by its name.
 #[async_trait]
 pub trait ContainerDriver: Send + Sync + fmt::Debug {
     /// One word for people and configuration: `process`, `docker`, ...
@@ -186,7 +212,18 @@ pub trait ContainerDriver: Send + Sync + fmt::Debug {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Which part of the dialects is for instances of this type. What the driver does with it is its own:
+    /// it is merged below what the spec says, which always wins.
+    fn dialect(&self, deployable_type: &str) -> &'static str {
+        let _ = deployable_type;
+        self.kind()
+    }
+
     /// Every instance that this control (by namespace) made and that was not stopped, whatever its state.
+    ///
+    /// A driver that watches its engine answers from what it saw; it looks at everything again
+    /// after the watch was interrupted and from time to time, so that no lost event lasts. While it does not
+    /// know, it answers [`DriverError::Unavailable`]: what is not known is never left out.
     async fn list(&self) -> Result<Vec<InstanceStatus>, DriverError>;
 
     /// Runs an instance. An id that is there already is left as it is.
@@ -201,4 +238,43 @@ pub trait ContainerDriver: Send + Sync + fmt::Debug {
 
     /// A number that changes whenever `list` would answer differently.
     fn changes(&self) -> watch::Receiver<u64>;
+
+    /// As [`ContainerDriver::list`], of an engine of which only a part may answer.
+    async fn survey(&self) -> Result<Survey, DriverError> {
+        Ok(Survey {
+            instances: self.list().await?,
+            unknown: Vec::new(),
+        })
+    }
+
+    /// The last `lines` lines, then every further one as it is written. The channel ends with the instance;
+    /// who drops it ends the work for it. Where the reader is slow the writer is not held up: the driver
+    /// reads later, or leaves out what was cut meanwhile.
+    async fn follow(&self, id: &str, lines: usize) -> Result<mpsc::Receiver<LogLine>, DriverError> {
+        let _ = (id, lines);
+        Err(DriverError::Unsupported("following logs"))
+    }
+
+    /// What an instance uses now.
+    async fn stats(&self, id: &str) -> Result<InstanceStats, DriverError> {
+        let _ = id;
+        Err(DriverError::Unsupported("statistics"))
+    }
+
+    /// Runs a command inside of an instance that runs.
+    async fn exec(&self, id: &str, command: ExecSpec) -> Result<Execution, DriverError> {
+        let _ = (id, command);
+        Err(DriverError::Unsupported("running a command in an instance"))
+    }
+
+    /// How much there is to be given to instances; empty where that is not known or has no end.
+    async fn capacity(&self) -> Result<Vec<Capacity>, DriverError> {
+        Ok(Vec::new())
+    }
+
+    /// What happened that people may want to know and that `list` does not keep: a pull that
+    /// begins, an engine that is gone. A reader that is too slow misses some.
+    fn notices(&self) -> broadcast::Receiver<Notice> {
+        broadcast::Sender::new(1).subscribe()
+    }
 }

@@ -15,16 +15,24 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 
 use crate::{
-    Capabilities, ContainerDriver, DriverError, InstanceHealth, InstanceSpec, InstanceState, InstanceStatus,
-    LogLine, LogStream,
+    Capacity, DriverError, InstanceHealth, InstanceSpec, InstanceState, InstanceStatus, LogLine, LogStream,
+    Notice,
 };
+
+mod driver;
 
 /// Log lines kept of one instance; older ones go first.
 const LOG_LINES_MAX: usize = 1_000;
+/// Lines that a reader who follows may be behind before the writer waits for it.
+const FOLLOWED_MAX: usize = 64;
+/// Notices that a slow reader may be behind.
+const NOTICES_MAX: usize = 64;
 /// First port that is given away.
 const FIRST_PORT: u16 = 20_000;
 /// `started_at_ms` of the first instance; each further one is a second later.
@@ -59,6 +67,8 @@ pub struct Script {
     pub prints: Vec<(LogStream, String)>,
     /// Whether it also writes its environment, one `NAME=value` a line, to standard output.
     pub prints_environment: bool,
+    /// Whether it writes `line 0`, `line 1`, ... to standard output, one each time this has passed.
+    pub counts: Option<Duration>,
     /// Reason for which it cannot be started at all ([`DriverError::Definition`]).
     pub undefined: Option<String>,
 }
@@ -72,6 +82,7 @@ impl Default for Script {
             stop_takes: Duration::ZERO,
             prints: Vec::new(),
             prints_environment: false,
+            counts: None,
             undefined: None,
         }
     }
@@ -81,12 +92,17 @@ impl Default for Script {
 #[derive(Clone, Debug)]
 pub struct Fake {
     world: Arc<World>,
+    /// Its dialect and the deployable types that it takes; `None`: its kind, and many.
+    types: Option<(&'static str, &'static [&'static str])>,
 }
 
 #[derive(Debug)]
 struct World {
     state: Mutex<State>,
     changes: watch::Sender<u64>,
+    /// Moves with every line that is written, and with every change.
+    writes: watch::Sender<u64>,
+    notices: broadcast::Sender<Notice>,
 }
 
 #[derive(Debug)]
@@ -100,6 +116,7 @@ struct State {
     started: Vec<InstanceSpec>,
     stopped: Vec<(String, Duration)>,
     next_port: u16,
+    capacity: Vec<Capacity>,
 }
 
 #[derive(Debug)]
@@ -108,6 +125,8 @@ struct Instance {
     script: Script,
     status: InstanceStatus,
     log: VecDeque<LogLine>,
+    /// Lines that were ever written.
+    written: usize,
     /// Told apart from a later instance of the same id.
     birth: usize,
 }
@@ -132,13 +151,41 @@ impl Fake {
             started: Vec::new(),
             stopped: Vec::new(),
             next_port: FIRST_PORT,
+            capacity: Vec::new(),
         };
         Fake {
             world: Arc::new(World {
                 state: Mutex::new(state),
                 changes: watch::Sender::new(0),
+                writes: watch::Sender::new(0),
+                notices: broadcast::Sender::new(NOTICES_MAX),
             }),
+            types: None,
         }
+    }
+
+    /// A driver that takes these deployable types only, and has this part of the dialects.
+    #[must_use]
+    pub fn of_types(dialect: &'static str, types: &'static [&'static str]) -> Fake {
+        Fake {
+            types: Some((dialect, types)),
+            ..Fake::new()
+        }
+    }
+
+    fn types(&self) -> &'static [&'static str] {
+        self.types.map_or(&driver::DEPLOYABLE_TYPES, |(_, types)| types)
+    }
+
+    /// What [`ContainerDriver::capacity`](crate::ContainerDriver::capacity) answers from now on.
+    pub fn set_capacity(&self, capacity: Vec<Capacity>) {
+        self.world.lock().capacity = capacity;
+    }
+
+    /// Tells readers of [`ContainerDriver::notices`](crate::ContainerDriver::notices).
+    pub fn say(&self, notice: Notice) {
+        // Nobody may be listening.
+        let _ = self.world.notices.send(notice);
     }
 
     /// What a restarted control would open: another driver over the same instances.
@@ -208,13 +255,15 @@ impl Fake {
 
     /// Appends a line to an instance's output; whether there is such an instance.
     pub fn write(&self, id: &str, stream: LogStream, text: &str) -> bool {
-        match self.world.lock().instances.get_mut(id) {
+        let wrote = match self.world.lock().instances.get_mut(id) {
             Some(instance) => {
                 instance.write(stream, text.to_owned());
                 true
             }
             None => false,
-        }
+        };
+        self.world.wrote();
+        wrote
     }
 
     /// Specs of all starts that made an instance, in order.
@@ -289,6 +338,14 @@ impl Instance {
             stream,
             text,
         });
+        self.written += 1;
+    }
+
+    /// Lines from the one with this number on.
+    fn since(&self, number: usize) -> Vec<LogLine> {
+        let wanted = self.written.saturating_sub(number);
+        let skipped = self.log.len().saturating_sub(wanted);
+        self.log.iter().skip(skipped).cloned().collect()
     }
 }
 
@@ -312,6 +369,11 @@ impl World {
     fn changed(&self) {
         self.changes
             .send_modify(|number| *number = number.wrapping_add(1));
+        self.wrote();
+    }
+
+    fn wrote(&self) {
+        self.writes.send_modify(|number| *number = number.wrapping_add(1));
     }
 
     fn birth(&self, id: &str) -> Option<usize> {
@@ -355,6 +417,9 @@ impl World {
                     });
                 });
             }
+            if let Some(delay) = script.counts {
+                self.count(id, birth, delay, 0);
+            }
             if let Some((delay, code)) = script.exit {
                 self.later(id, birth, delay, move |world, id, birth| {
                     world.change(id, Some(birth), |instance| instance.exit(Some(code)));
@@ -362,6 +427,30 @@ impl World {
             }
         }
         did
+    }
+
+    /// Writes the next number, again and again as long as the instance runs.
+    fn count(self: &Arc<World>, id: &str, birth: usize, delay: Duration, number: u64) {
+        self.later(
+            id,
+            birth,
+            delay.max(Duration::from_millis(1)),
+            move |world, id, birth| {
+                let mut runs = false;
+                world.change(id, Some(birth), |instance| {
+                    runs = instance.status.state == InstanceState::Running;
+                    if runs {
+                        instance.write(LogStream::Stdout, format!("line {number}"));
+                    }
+                    // What `list` shows is the same.
+                    false
+                });
+                if runs {
+                    world.wrote();
+                    world.count(id, birth, delay, number + 1);
+                }
+            },
+        );
     }
 
     /// Calls `then` after `delay`, at once if that is zero. Does not keep the world alive.
@@ -385,148 +474,6 @@ impl World {
                 then(&world, &id, birth);
             }
         });
-    }
-}
-
-/// Deployable types that the fake takes.
-const DEPLOYABLE_TYPES: &[&str] = &[
-    "command",
-    "cmd",
-    "container/docker",
-    "docker",
-    "application/javascript",
-];
-
-#[async_trait]
-impl ContainerDriver for Fake {
-    fn kind(&self) -> &'static str {
-        "fake"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            deployable_types: DEPLOYABLE_TYPES,
-            outlives_control: true,
-            limits: false,
-        }
-    }
-
-    async fn list(&self) -> Result<Vec<InstanceStatus>, DriverError> {
-        let state = self.world.available()?;
-        Ok(state
-            .instances
-            .values()
-            .map(|instance| instance.status.clone())
-            .collect())
-    }
-
-    async fn start(&self, spec: InstanceSpec) -> Result<(), DriverError> {
-        let id = spec.id.clone();
-        let (birth, running) = {
-            let mut state = self.world.available()?;
-            if state.instances.contains_key(&id) {
-                return Ok(());
-            }
-            if let Some(error) = state.failing_starts.pop_front() {
-                return Err(error);
-            }
-            if !DEPLOYABLE_TYPES.contains(&spec.deployable_type.as_str()) {
-                return Err(DriverError::UnsupportedDeployable(spec.deployable_type));
-            }
-            let script = state
-                .scripts
-                .get(&spec.definition)
-                .unwrap_or(&state.usual)
-                .clone();
-            if let Some(reason) = script.undefined {
-                return Err(DriverError::Definition(reason));
-            }
-            let mut ports = BTreeMap::new();
-            for port in &spec.ports {
-                ports.insert(port.name.clone(), state.next_port);
-                state.next_port = state.next_port.checked_add(1).unwrap_or(FIRST_PORT);
-            }
-            let birth = state.started.len();
-            let status = InstanceStatus {
-                id: id.clone(),
-                labels: spec.labels.clone(),
-                host: "127.0.0.1".to_owned(),
-                ports,
-                state: InstanceState::Starting,
-                health: InstanceHealth::Unknown,
-                message: None,
-                started_at_ms: FIRST_START_MS + 1_000 * birth as u64,
-            };
-            state.started.push(spec.clone());
-            let running = script.running;
-            let instance = Instance {
-                spec,
-                script,
-                status,
-                log: VecDeque::new(),
-                birth,
-            };
-            state.instances.insert(id.clone(), instance);
-            (birth, running)
-        };
-        self.world.changed();
-        if let When::After(delay) = running {
-            self.world.later(&id, birth, delay, |world, id, birth| {
-                world.run(id, birth);
-            });
-        }
-        Ok(())
-    }
-
-    async fn stop(&self, id: &str, grace: Duration) -> Result<(), DriverError> {
-        let (birth, wait) = {
-            let mut state = self.world.available()?;
-            if let Some(error) = state.failing_stops.pop_front() {
-                return Err(error);
-            }
-            let Some(instance) = state.instances.get_mut(id) else {
-                return Ok(());
-            };
-            let ended = matches!(instance.status.state, InstanceState::Exited { .. });
-            let wait = if ended {
-                Duration::ZERO
-            } else {
-                instance.script.stop_takes.min(grace)
-            };
-            if !ended {
-                instance.status.state = InstanceState::Stopping;
-            }
-            (instance.birth, wait)
-        };
-        self.world.changed();
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
-        let mut state = self.world.lock();
-        if state
-            .instances
-            .get(id)
-            .is_some_and(|instance| instance.birth == birth)
-        {
-            state.instances.remove(id);
-            state.stopped.push((id.to_owned(), grace));
-            drop(state);
-            self.world.changed();
-        }
-        Ok(())
-    }
-
-    async fn logs(&self, id: &str, lines: usize) -> Result<Vec<LogLine>, DriverError> {
-        let state = self.world.available()?;
-        let Some(instance) = state.instances.get(id) else {
-            return Err(DriverError::NotFound(id.to_owned()));
-        };
-        let skipped = instance.log.len().saturating_sub(lines);
-        Ok(instance.log.iter().skip(skipped).cloned().collect())
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.world.changes.subscribe()
     }
 }
 

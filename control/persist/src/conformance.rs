@@ -117,6 +117,7 @@ async fn lists_are_paged_in_order_of_names(storage: &dyn Persistence) {
         assert_eq!(total, 5);
         part.into_iter().map(|stored| stored.name).collect::<Vec<_>>()
     };
+    assert_eq!(storage.kinds().await.expect("read"), ["breeds", "gateways"]);
     assert_eq!(names(0, 30).await, ["C", "a", "b", "d", "shop/front/web"]);
     assert_eq!(names(1, 2).await, ["a", "b"]);
     assert_eq!(names(4, 2).await, ["shop/front/web"]);
@@ -444,15 +445,26 @@ async fn old_events_expire(storage: &dyn Persistence) {
             .collect(),
     )
     .await;
-    assert_eq!(storage.expire_events(4).await.expect("expired"), 3);
+    assert_eq!(storage.expire_events(None, 4).await.expect("expired"), 3);
     assert_eq!(found(storage, EventQuery::default()).await, [5, 4]);
     assert_eq!(found(storage, tagged(&["a"])).await, [5, 4]);
-    assert_eq!(storage.expire_events(4).await.expect("expired"), 0);
-    assert_eq!(storage.expire_events(100).await.expect("expired"), 2);
+    assert_eq!(storage.expire_events(None, 4).await.expect("expired"), 0);
+    assert_eq!(storage.expire_events(None, 100).await.expect("expired"), 2);
+    append(
+        storage,
+        vec![
+            event(1, "metrics", &["a"], json!(1)),
+            event(1, "event", &["a"], json!(2)),
+            event(2, "metrics", &["a"], json!(3)),
+        ],
+    )
+    .await;
+    assert_eq!(storage.expire_events(Some("metrics"), 2).await.expect("expired"), 1);
+    assert_eq!(storage.expire_events(None, 100).await.expect("expired"), 2);
     let next = append(storage, vec![event(9, "event", &["c"], Value::Null)]).await;
     assert_eq!(
         next.first().map(|event| event.id),
-        Some(6),
+        Some(9),
         "ids are not used again"
     );
 }

@@ -1,6 +1,6 @@
 //! Where artifacts and events are kept.
 //!
-//! **Job.** The trait [`Persistence`] and its backends: SQLite and memory; the conformance suite that every
+//! **Job.** The trait [`Persistence`] and its backends: SQLite, PostgreSQL and memory; the conformance suite that every
 //! backend passes (feature `conformance`).
 //!
 //! **Invariants.** A commit is atomic and durable when it returns: all of its writes and events, or none.
@@ -8,11 +8,13 @@
 //!
 //! **Absent.** No knowledge of what an artifact means: bodies are JSON.
 
+pub mod backup;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod event;
 pub mod memory;
 mod persistence;
+pub mod postgres;
 pub mod sqlite;
 
 pub use event::expand_tags;

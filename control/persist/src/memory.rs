@@ -116,6 +116,12 @@ impl Persistence for Memory {
         Ok(self.inner().artifacts.get(&key).cloned())
     }
 
+    async fn kinds(&self) -> Result<Vec<String>, PersistError> {
+        let mut kinds: Vec<String> = self.inner().artifacts.keys().map(|(kind, _)| kind.clone()).collect();
+        kinds.dedup();
+        Ok(kinds)
+    }
+
     async fn list(&self, kind: &str, page: Page) -> Result<(Vec<Stored>, u64), PersistError> {
         let inner = self.inner();
         let all = || inner.artifacts.values().filter(|stored| stored.kind == kind);
@@ -206,10 +212,10 @@ impl Persistence for Memory {
         Ok(sum.result())
     }
 
-    async fn expire_events(&self, before_ms: u64) -> Result<u64, PersistError> {
+    async fn expire_events(&self, kind: Option<&str>, before_ms: u64) -> Result<u64, PersistError> {
         let mut inner = self.inner();
         let before = inner.events.len();
-        inner.events.retain(|event| event.timestamp_ms >= before_ms);
+        inner.events.retain(|event| event.timestamp_ms >= before_ms || kind.is_some_and(|kind| kind != event.kind));
         Ok((before - inner.events.len()) as u64)
     }
 }

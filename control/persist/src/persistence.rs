@@ -151,7 +151,13 @@ pub enum PersistError {
         /// Revision that is there; 0 for none.
         found: u64,
     },
-    /// The storage is full, read-only or broken.
+    /// There is no room for more; nothing of the commit was done.
+    #[error("the storage is full")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It can be read, not written; nothing of the commit was done.
+    #[error("the storage is read-only")]
+    ReadOnly(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The storage is broken or away.
     #[error("the storage failed")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What is stored cannot be read.
@@ -167,6 +173,9 @@ pub trait Persistence: Send + Sync + fmt::Debug {
 
     /// Reads one.
     async fn get(&self, kind: &str, name: &str) -> Result<Option<Stored>, PersistError>;
+
+    /// Kinds of which there is at least one, in order of names.
+    async fn kinds(&self) -> Result<Vec<String>, PersistError>;
 
     /// Reads a part of a kind, in order of names, and how many there are in all.
     async fn list(&self, kind: &str, page: Page) -> Result<(Vec<Stored>, u64), PersistError>;
@@ -190,6 +199,6 @@ pub trait Persistence: Send + Sync + fmt::Debug {
     async fn aggregate(&self, query: &EventQuery, aggregate: &Aggregate)
     -> Result<Option<f64>, PersistError>;
 
-    /// Removes events older than this; how many.
-    async fn expire_events(&self, before_ms: u64) -> Result<u64, PersistError>;
+    /// Removes events older than this, of one type or of all; how many.
+    async fn expire_events(&self, kind: Option<&str>, before_ms: u64) -> Result<u64, PersistError>;
 }

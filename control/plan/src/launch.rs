@@ -41,8 +41,8 @@ pub struct Launch {
 
 impl Launch {
     /// Everything but the id and how much: what differs in this is replaced, what differs only in
-    /// processors or memory is not (Vamp: `check.cpu`, `check.memory` are off).
-    pub(crate) fn fingerprint(&self) -> String {
+    /// processors, memory or checks is not, unless the settings say so (Vamp: `check.cpu`, ... are off).
+    pub(crate) fn fingerprint(&self, settings: &Settings) -> String {
         #[derive(Serialize)]
         struct What<'a> {
             deployable: (&'a str, &'a str),
@@ -51,6 +51,12 @@ impl Launch {
             arguments: &'a [(String, String)],
             network: &'a Option<String>,
             dialect: &'a Option<serde_json::Value>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            cpu: Option<f64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            memory_mb: Option<f64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            health_checks: Option<String>,
         }
         let what = What {
             deployable: (&self.deployable_type, &self.definition),
@@ -59,6 +65,11 @@ impl Launch {
             arguments: &self.arguments,
             network: &self.network,
             dialect: &self.dialect,
+            cpu: settings.check_cpu.then_some(self.cpu),
+            memory_mb: settings.check_memory.then_some(self.memory_mb),
+            health_checks: settings
+                .check_health_checks
+                .then(|| format!("{:?}", self.health_checks)),
         };
         let bytes = serde_json::to_vec(&what).expect("plain data with text keys always serialises");
         Digest::of(&bytes).short()
@@ -79,9 +90,11 @@ pub(crate) fn template(
     let breed = breed(service)?;
     let scale = scale(service, settings);
     let label = |name: &str| format!("{}.{name}", settings.label_namespace);
+    let deployable_type = deployable_type(breed, settings);
+    let driver = settings.dialects.get(deployable_type).unwrap_or(&settings.dialect);
     let chosen = [&service.dialects, &cluster.dialects, &deployment.dialects]
         .into_iter()
-        .find_map(|dialects| dialects.get(&settings.dialect));
+        .find_map(|dialects| dialects.get(driver));
     Some(Launch {
         id: String::new(),
         service: key.clone(),
@@ -90,11 +103,7 @@ pub(crate) fn template(
             (label("cluster"), key.cluster.clone()),
             (label("service"), key.service.clone()),
         ]),
-        deployable_type: breed
-            .deployable
-            .kind
-            .clone()
-            .unwrap_or_else(|| settings.default_deployable_type.clone()),
+        deployable_type: deployable_type.to_owned(),
         definition: breed.deployable.definition.clone(),
         environment: environment.clone(),
         ports: breed
@@ -111,6 +120,15 @@ pub(crate) fn template(
     })
 }
 
+/// The type of what a breed runs.
+pub(crate) fn deployable_type<'a>(breed: &'a Breed, settings: &'a Settings) -> &'a str {
+    breed
+        .deployable
+        .kind
+        .as_ref()
+        .unwrap_or(&settings.default_deployable_type)
+}
+
 /// The scale of a deployment's service.
 pub(crate) fn scale(service: &Service, settings: &Settings) -> Scale {
     match &service.scale {
@@ -122,7 +140,7 @@ pub(crate) fn scale(service: &Service, settings: &Settings) -> Scale {
 /// The service's checks if it says any (also none), and those of the cluster that look at another path than
 /// one of them; else the cluster's; else the breed's (core behaviour §7). Checks of ports that the breed does
 /// not have do not count.
-fn health_checks(breed: &Breed, service: &Service, cluster: &Cluster) -> Vec<HealthCheck> {
+pub(crate) fn health_checks(breed: &Breed, service: &Service, cluster: &Cluster) -> Vec<HealthCheck> {
     let of_cluster = cluster.health_checks.iter().flatten();
     let possible = of_cluster.filter(|check| breed.ports.contains_key(&check.port));
     match (
@@ -198,15 +216,20 @@ mod tests {
     #[test]
     fn how_much_is_no_reason_to_replace_and_what_is() {
         let shop = deployment("shop").with("front", front());
-        let before = launch(&shop).fingerprint();
+        let before = launch(&shop).fingerprint(&Settings::default());
         let mut more = shop.clone();
         let mut bigger = scale(5);
         bigger.memory_mb = 4096.0;
         more.clusters["front"].services[0].scale = Some(OrReference::Inline(bigger));
-        assert_eq!(launch(&more).fingerprint(), before);
+        assert_eq!(launch(&more).fingerprint(&Settings::default()), before);
+        let checked = Settings {
+            check_memory: true,
+            ..Settings::default()
+        };
+        assert_ne!(launch(&more).fingerprint(&checked), launch(&shop).fingerprint(&checked));
         let mut other = shop;
         other.clusters["front"].services[0].network = Some("host".to_owned());
-        assert_ne!(launch(&other).fingerprint(), before);
+        assert_ne!(launch(&other).fingerprint(&Settings::default()), before);
     }
 
     #[test]

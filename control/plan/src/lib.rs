@@ -13,6 +13,7 @@
 //! are resolved before they come here.
 
 mod action;
+mod allocation;
 mod environment;
 pub mod gateway;
 mod launch;
@@ -23,18 +24,21 @@ mod plan;
 mod ports;
 mod record;
 mod settings;
+pub mod sla;
 mod slice;
 mod validate;
 pub mod values;
 
 pub use action::{Action, Synchronization, apply};
+pub use allocation::{Allocation, Quota, Resources, Room, allocation, fits};
 pub use environment::environment;
 pub use launch::Launch;
 pub use lower::{Lowered, LoweringProblem, lower};
 pub use merge::{Merged, merge};
 pub use names::{ServiceKey, instance_id};
 pub use plan::{
-    Desired, Held, LifeState, Observed, SeenHealth, SeenInstance, StartFailure, StartFailureKind, plan,
+    Desired, Held, InFlight, LifeState, Observed, SeenHealth, SeenInstance, StartFailure, StartFailureKind,
+    pause, plan,
 };
 pub use ports::{Exhausted, PortRange};
 pub use record::{InstanceRecord, ServiceRecord, Stage};

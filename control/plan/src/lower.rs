@@ -15,15 +15,16 @@ use std::{
     str::FromStr,
 };
 
-use weir_artifact::{Deployment, Gateway, OrReference, Route};
+use weir_artifact::{Deployment, Gateway, HealthCheck, OrReference, Rewrite, Route};
 use weir_model::{
-    Balance, ConditionStrength, GatewayName, Instance, InstanceId, InstanceState, Listener, Protocol,
-    RouteName, Target, Weight,
+    Balance, ConditionStrength, GatewayName, HealthProtocol, Instance, InstanceId, InstanceState, Listener,
+    Millis, PathRewrite, Protocol, RouteName, RouteOptions, Target, Weight,
 };
 
 use crate::{
     Settings,
     gateway::{number, protocol, with_default_virtual_host},
+    launch::health_checks,
     names::{segments, service_route},
 };
 
@@ -55,6 +56,7 @@ pub fn lower(gateways: &[Gateway], deployments: &[Deployment], settings: &Settin
             .map(|gateway| (gateway.name.as_str(), gateway))
             .collect(),
         instances: ready_instances(deployments),
+        checks: checks(deployments),
     };
     let mut problems = Vec::new();
     let mut hosts = HashSet::new();
@@ -107,6 +109,52 @@ struct World<'a> {
     gateways: HashMap<&'a str, &'a Gateway>,
     /// By route path `deployment/cluster/service/port`.
     instances: BTreeMap<String, Vec<Instance>>,
+    /// The check of that port that agents make, by route path.
+    checks: BTreeMap<String, HealthCheck>,
+}
+
+/// The check that agents make of each port: the first of the service's own that looks at that port. The driver makes
+/// all of them; an agent sees one instance's port as traffic does.
+fn checks(deployments: &[Deployment]) -> BTreeMap<String, HealthCheck> {
+    let mut found = BTreeMap::new();
+    for deployment in deployments {
+        for (cluster_name, cluster) in &deployment.clusters {
+            for service in &cluster.services {
+                let OrReference::Inline(breed) = &service.breed else {
+                    continue;
+                };
+                for check in health_checks(breed, service, cluster) {
+                    let path = service_route(&deployment.name, cluster_name, service.name(), &check.port);
+                    found.entry(path).or_insert(check);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A check in the agents' words; `None`: theirs cannot say it, and they only connect.
+fn agents_check(check: &HealthCheck) -> Option<weir_model::HealthCheck> {
+    let protocol = match check.protocol.to_ascii_uppercase().as_str() {
+        "HTTP" => HealthProtocol::Http,
+        "TCP" => HealthProtocol::Tcp,
+        _ => return None,
+    };
+    let seconds = |seconds: u64| Millis::new(seconds.max(1).saturating_mul(1_000)).unwrap_or(Millis::MAX);
+    let path = match check.path.strip_prefix('/') {
+        Some(_) => check.path.clone(),
+        None => format!("/{}", check.path),
+    };
+    let is_possible = path.len() <= weir_model::HealthCheck::PATH_BYTES_MAX
+        && path.bytes().all(|byte| byte.is_ascii_graphic());
+    is_possible.then(|| weir_model::HealthCheck {
+        protocol,
+        path,
+        interval: seconds(check.interval_s),
+        timeout: seconds(check.timeout_s),
+        fall: check.failures.max(1),
+        ..weir_model::HealthCheck::tcp()
+    })
 }
 
 /// Ready instances by the path of the route that leads to them, in order of names. Every port of every
@@ -173,20 +221,38 @@ fn lower_route(
     } else {
         ConditionStrength::ZERO
     };
-    if !route.rewrites.is_empty() {
-        say(format!(
-            "route `{path}`: rewrites are not supported by the gateways yet; requests pass unchanged"
-        ));
-    }
     Some(weir_model::Route {
         name,
         weight: route.weight.unwrap_or(Weight::ZERO),
         condition,
         condition_strength: route.condition_strength.unwrap_or(default_strength),
         balance: balance(gateway, path, route, say),
-        options: Default::default(),
+        options: RouteOptions {
+            health: world.checks.get(path).and_then(agents_check),
+            rewrites: rewrites(gateway, path, route, say),
+            ..RouteOptions::default()
+        },
         target: target(path, world, say),
     })
+}
+
+fn rewrites(gateway: &Gateway, path: &str, route: &Route, say: &mut impl FnMut(String)) -> Vec<PathRewrite> {
+    if protocol(gateway) == Protocol::Tcp && !route.rewrites.is_empty() {
+        say(format!(
+            "route `{path}`: a tcp gateway sees no paths, its rewrites are left out"
+        ));
+        return Vec::new();
+    }
+    let mut rewrites = Vec::new();
+    for rewrite in &route.rewrites {
+        match rewrite {
+            Rewrite::Path(rewrite) => rewrites.push(rewrite.clone()),
+            Rewrite::Reference(reference) => say(format!(
+                "route `{path}`: rewrite `{reference}` is not resolved and left out"
+            )),
+        }
+    }
+    rewrites
 }
 
 fn balance(gateway: &Gateway, path: &str, route: &Route, say: &mut impl FnMut(String)) -> Balance {

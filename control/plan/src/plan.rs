@@ -2,7 +2,7 @@
 //!
 //! **Draining before stopping.** An instance that takes requests first leaves the routing (stage
 //! [`Stage::Leaving`](crate::Stage::Leaving)). When no agent would send it anything new any more
-//! ([`Held`]), and the drain time has passed, it is stopped.
+//! ([`Held`]), and its last request has ended ([`InFlight`]) or the drain time is over, it is stopped.
 //!
 //! **Starting again.** Instances that end are replaced, after 0, 1, 2, 4, 8, 16, then always 30 s. Several
 //! exits in a row make the service `Failed`: it is left alone until somebody changes it.
@@ -12,7 +12,7 @@ mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_artifact::{Deployment, Gateway};
+use weir_artifact::{Deployment, Gateway, Phase, Service};
 
 use crate::{Action, ServiceKey, ServiceRecord, Settings};
 
@@ -45,6 +45,26 @@ pub struct Observed {
     pub start_failures: BTreeMap<String, StartFailure>,
     /// Which instances may still be sent requests.
     pub held: Held,
+    /// Types of deployables whose driver does not answer, and why: nothing is known of their instances.
+    pub unknown: BTreeMap<String, String>,
+    /// Requests under way; `None` if some agent does not tell.
+    pub in_flight: Option<InFlight>,
+}
+
+/// Requests under way, as every live agent told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InFlight {
+    /// When the first of them was asked, milliseconds since the Unix epoch: what began later may be missing.
+    pub asked_at_ms: u64,
+    /// Those to each instance that has some.
+    pub by_instance: BTreeMap<String, u64>,
+}
+
+impl InFlight {
+    /// Requests to an instance, if that was asked no earlier than `since_ms`.
+    pub fn to(&self, id: &str, since_ms: u64) -> Option<u64> {
+        (self.asked_at_ms >= since_ms).then(|| self.by_instance.get(id).copied().unwrap_or_default())
+    }
 }
 
 /// Which instances may still be sent requests by some gateway agent.
@@ -168,6 +188,46 @@ pub fn plan(
     }
     orphans(desired, observed, &mut actions);
     actions
+}
+
+/// What to store while the driver does not answer: every service says so, and its time stands still. Nothing is
+/// started or stopped. `reason` is for people.
+pub fn pause(desired: &Desired<'_>, reason: &str, now_ms: u64) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for deployment in desired.deployments {
+        for (cluster_name, cluster) in &deployment.clusters {
+            for service in &cluster.services {
+                let key = ServiceKey::new(&deployment.name, cluster_name, service.name());
+                pause_service(&key, service, desired, reason, now_ms, &mut actions);
+            }
+        }
+    }
+    actions
+}
+
+fn pause_service(
+    key: &ServiceKey,
+    service: &Service,
+    desired: &Desired<'_>,
+    reason: &str,
+    now_ms: u64,
+    actions: &mut Vec<Action>,
+) {
+    let Some(runtime) = &service.runtime else {
+        return;
+    };
+    let before = desired.records.get(key);
+    if before.is_none_or(|record| record.paused_at_ms.is_none()) {
+        let mut record = before.cloned().unwrap_or_default();
+        record.paused_at_ms = Some(now_ms);
+        actions.push(Action::Record(key.clone(), record));
+    }
+    let text = format!("the driver does not answer, so nothing is started or stopped: {reason}");
+    if runtime.status.notification.as_ref() != Some(&text) && runtime.status.phase != Phase::Failed {
+        let mut runtime = runtime.clone();
+        runtime.status.notification = Some(text);
+        actions.push(Action::Runtime(key.clone(), Box::new(runtime)));
+    }
 }
 
 /// A service that is remembered and not wanted by anybody: its instances go as in an undeployment.

@@ -29,6 +29,10 @@ pub struct ServiceRecord {
     /// What the last failure said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
+    /// Since when the driver does not answer, milliseconds since the Unix epoch; that time does not count as the
+    /// service's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at_ms: Option<u64>,
 }
 
 /// What control remembers of one instance.
@@ -40,8 +44,36 @@ pub struct InstanceRecord {
     pub created_at_ms: u64,
     /// Digest of what is run (not of how much): another digest is replaced.
     pub fingerprint: String,
+    /// Type of what it runs: says which driver has it. Empty: not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub deployable_type: String,
     /// Where it is in its life.
     pub stage: Stage,
+    /// Since when its checks fail, milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy_since_ms: Option<u64>,
+    /// They failed for so long that it is to be replaced.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ill: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl InstanceRecord {
+    /// One that is to be started.
+    pub fn wanted(id: String, deployable_type: &str, fingerprint: &str, now_ms: u64) -> Self {
+        Self {
+            id,
+            created_at_ms: now_ms,
+            fingerprint: fingerprint.to_owned(),
+            deployable_type: deployable_type.to_owned(),
+            stage: Stage::Wanted,
+            unhealthy_since_ms: None,
+            ill: false,
+        }
+    }
 }
 
 /// Where an instance is in its life. Stages only follow each other downwards.

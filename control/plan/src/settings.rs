@@ -1,6 +1,6 @@
 //! Settings of the rules.
 
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive};
 
 use weir_artifact::Scale;
 
@@ -25,10 +25,25 @@ pub struct Settings {
     pub label_namespace: String,
     /// Which part of the dialects is for the driver in use.
     pub dialect: String,
-    /// From the moment when no agent sends an instance new requests to the moment when it is stopped.
-    pub drain_ms: u64,
+    /// The same for types of deployables that another driver runs.
+    pub dialects: BTreeMap<String, String>,
+    /// Shortest time from the moment when no agent sends an instance new requests to the moment when it is stopped:
+    /// for a request that was being routed at that moment.
+    pub drain_min_ms: u64,
+    /// Longest such time: requests that are under way then are cut. It counts too where it is not known how many
+    /// there are.
+    pub drain_max_ms: u64,
     /// Time for an instance to end by itself before it is killed.
     pub stop_grace_ms: u64,
+    /// An instance whose checks failed for this long is replaced: another is started, and it leaves when that one is
+    /// ready; 0: never.
+    pub unhealthy_ms: u64,
+    /// Whether another number of processors replaces instances (Vamp: `check.cpu`).
+    pub check_cpu: bool,
+    /// Whether another amount of memory replaces instances (Vamp: `check.memory`).
+    pub check_memory: bool,
+    /// Whether other health checks replace instances (Vamp: `check.health-checks`).
+    pub check_health_checks: bool,
     /// An instance that was ready for this long and exits begins a new count of failures.
     pub stable_ms: u64,
     /// So many exits in a row make a service failed.
@@ -53,8 +68,14 @@ impl Default for Settings {
             default_arguments: Vec::new(),
             label_namespace: "io.vamp".to_owned(),
             dialect: "process".to_owned(),
-            drain_ms: 2_000,
+            dialects: BTreeMap::new(),
+            drain_min_ms: 500,
+            drain_max_ms: 30_000,
             stop_grace_ms: 10_000,
+            unhealthy_ms: 60_000,
+            check_cpu: false,
+            check_memory: false,
+            check_health_checks: false,
             stable_ms: 5_000,
             exits_max: 5,
             timeout_ms: 600_000,

@@ -8,6 +8,7 @@ use weir_model::{Protocol, Sticky};
 /// A problem without a place in a text.
 pub fn problem(code: &'static str, path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem {
+        severity: weir_artifact::Severity::Error,
         code,
         path: path.into(),
         position: None,
@@ -58,6 +59,26 @@ pub(crate) fn deployment(deployment: &Deployment, found: &mut Vec<Problem>) {
         }
     }
     cycles(deployment, found);
+    escalation_targets(deployment, found);
+}
+
+/// Escalations scale clusters that are there. Those that are references are looked at when they act.
+fn escalation_targets(deployment: &Deployment, found: &mut Vec<Problem>) {
+    for (cluster_name, cluster) in &deployment.clusters {
+        let escalation = cluster.sla.as_ref().and_then(|sla| sla.escalation());
+        let Some(OrReference::Inline(escalation)) = escalation else {
+            continue;
+        };
+        for target in escalation.targets() {
+            if !deployment.clusters.contains_key(target) {
+                found.push(problem(
+                    "UnresolvedScaleEscalationTargetCluster",
+                    format!("clusters/{cluster_name}/sla/escalations"),
+                    format!("an escalation scales cluster `{target}`, which the deployment does not have"),
+                ));
+            }
+        }
+    }
 }
 
 fn service_variables(

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::{
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{ACCEPT, CONTENT_TYPE},
+        header::{ACCEPT, ALLOW, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
 };
@@ -86,6 +86,8 @@ pub(super) fn tree(response: &Response) -> Option<&Value> {
 pub(super) struct Answer {
     status: StatusCode,
     tree: Option<Value>,
+    /// Instead of a tree.
+    text: Option<String>,
     headers: HeaderMap,
 }
 
@@ -94,6 +96,7 @@ impl Answer {
         Self {
             status,
             tree: Some(tree),
+            text: None,
             headers: HeaderMap::new(),
         }
     }
@@ -106,7 +109,16 @@ impl Answer {
         Self {
             status,
             tree: None,
+            text: None,
             headers: HeaderMap::new(),
+        }
+    }
+
+    /// Plain text, whatever the client wants to have.
+    pub(super) fn text(status: StatusCode, text: String) -> Self {
+        Self {
+            text: Some(text),
+            ..Self::empty(status)
         }
     }
 
@@ -121,7 +133,10 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let mut response = match self.text {
+            Some(text) => (self.status, text).into_response(),
+            None => self.status.into_response(),
+        };
         response.headers_mut().extend(self.headers);
         if let Some(tree) = self.tree {
             response.extensions_mut().insert(Tree(tree));
@@ -136,6 +151,8 @@ pub(super) struct ApiError {
     status: StatusCode,
     message: String,
     problems: Vec<Problem>,
+    /// Methods that the path knows.
+    allow: Option<&'static str>,
 }
 
 impl ApiError {
@@ -144,6 +161,7 @@ impl ApiError {
             status,
             message: message.into(),
             problems: Vec::new(),
+            allow: None,
         }
     }
 
@@ -168,11 +186,38 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error.")
     }
 
-    /// Adds a sentence.
-    pub(super) fn and(mut self, sentence: &str) -> Self {
-        self.message.push('\n');
-        self.message.push_str(sentence);
+    /// The message, for whoever has another way to say it.
+    pub(super) fn into_message(self) -> String {
+        self.message
+    }
+
+    /// 405.
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "The path does not know this method.",
+        )
+    }
+
+    /// With the methods that the path knows.
+    pub(super) fn allowing(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
         self
+    }
+
+    /// The same, about one of many documents.
+    pub(super) fn below(mut self, place: &str) -> Self {
+        if self.problems.is_empty() {
+            self.message = format!("{place}: {}", self.message);
+            return self;
+        }
+        for problem in &mut self.problems {
+            problem.path = match problem.path.as_str() {
+                "/" => place.to_owned(),
+                path => format!("{place}/{}", path.trim_start_matches('/')),
+            };
+        }
+        Self::from(self.problems)
     }
 }
 
@@ -195,6 +240,7 @@ impl From<Vec<Problem>> for ApiError {
             status: StatusCode::BAD_REQUEST,
             message,
             problems,
+            allow: None,
         }
     }
 }
@@ -204,6 +250,20 @@ impl From<PersistError> for ApiError {
         match error {
             // Only another control on the same storage can be the cause: writes of this one are serialised.
             PersistError::Conflict { .. } => Self::new(StatusCode::CONFLICT, format!("Try again: {error}.")),
+            PersistError::Full(_) => {
+                tracing::error!(error = chain(&error), "storage failed");
+                Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "The storage of control is full; nothing was changed.",
+                )
+            }
+            PersistError::ReadOnly(_) => {
+                tracing::error!(error = chain(&error), "storage failed");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The storage of control is read-only; nothing was changed.",
+                )
+            }
             error => {
                 tracing::error!(error = chain(&error), "storage failed");
                 Self::internal()
@@ -232,7 +292,11 @@ impl IntoResponse for ApiError {
             problems: self.problems.into_iter().map(ProblemBody::from).collect(),
         };
         let tree = serde_json::to_value(body).unwrap_or_default();
-        Answer::new(self.status, tree).into_response()
+        let mut answer = Answer::new(self.status, tree);
+        if let Some(methods) = self.allow {
+            answer = answer.header(ALLOW, methods);
+        }
+        answer.into_response()
     }
 }
 
@@ -281,10 +345,46 @@ impl From<Problem> for ProblemBody {
     }
 }
 
-fn sentence(text: &str) -> String {
+/// With a capital letter.
+pub(super) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     match characters.next() {
         Some(first) => first.to_uppercase().chain(characters).collect(),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{http::StatusCode, response::IntoResponse};
+    use weir_persist::PersistError;
+
+    use super::{ApiError, tree};
+
+    #[test]
+    fn storage_that_cannot_be_written_is_said() {
+        let why = || "no room".into();
+        for (error, status, says) in [
+            (
+                PersistError::Full(why()),
+                StatusCode::INSUFFICIENT_STORAGE,
+                "full",
+            ),
+            (
+                PersistError::ReadOnly(why()),
+                StatusCode::SERVICE_UNAVAILABLE,
+                "read-only",
+            ),
+            (
+                PersistError::Storage(why()),
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Internal",
+            ),
+        ] {
+            let response = ApiError::from(error).into_response();
+            assert_eq!(response.status(), status);
+            let message = tree(&response).unwrap()["message"].as_str().unwrap().to_owned();
+            assert!(message.contains(says) && !message.contains("room"), "{message}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `/{kind}` and `/{kind}/{name}` (spec of the API §3, §4, §6).
+//! `/{kind}` and `/{kind}/{name}` (spec of the API §3, §4, §5, §6).
 
 use axum::{
     extract::{Path, State},
@@ -7,24 +7,29 @@ use axum::{
 use serde_json::Value;
 use weir_artifact::{
     Artifact, Breed, Deployable, Kind,
-    read::{self, DeployRequest},
+    read::{DeployRequest, Documents},
     write,
 };
+use weir_persist::Stored;
 
 use super::{
     Api,
     answer::{Answer, ApiError},
-    change::{Change, deployment_tree},
-    kinds::{Collection, later},
+    change::{Change, deployed, deployment_tree},
+    import, kinds,
     paging::Paging,
     references::References,
     request::{Parameters, Text},
+    revisions,
+    tail::Tail,
+    version::{Preconditions, tagged},
+    workflows,
 };
 use crate::{
-    error::OperationError,
+    access::Principal,
     event::Archive,
     reconcile::operations,
-    state::{name_of, plural},
+    state::{self, intent},
 };
 
 /// Type of a breed that holds a script.
@@ -38,67 +43,87 @@ pub(super) async fn list(
     paging: Paging,
 ) -> Result<Answer, ApiError> {
     let references = References::asked(&parameters)?;
-    let state = &*api.state;
-    let (artifacts, total) = match Collection::of(&kind)? {
-        Collection::Later(_) => (Vec::new(), 0),
-        Collection::Gateways => {
-            let (gateways, total) = paging.of(operations::gateways_view(state).await?);
-            (gateways.into_iter().map(Artifact::Gateway).collect(), total)
+    let shelf: &state::Shelf = &api.state;
+    let kind = kinds::of(&kind)?;
+    let mut shown_as = kind;
+    let (trees, total) = match kind {
+        Kind::Gateway => {
+            let (gateways, total) = paging.of(operations::gateways_view(&api.state).await?);
+            let printed = gateways.into_iter().map(Artifact::Gateway);
+            (printed.map(|gateway| write::value(&gateway)).collect(), total)
         }
-        Collection::Deployments => {
-            let (deployments, total) = paging.of(state.deployments().await?);
-            if parameters.flag("as_blueprint")? {
-                let mut trees = Vec::with_capacity(deployments.len());
-                for deployment in deployments {
-                    trees.push(as_blueprint(&api, &deployment.name, references).await?);
-                }
-                return Ok(paging.answer(trees, total));
+        Kind::Deployment if parameters.flag("as_blueprint")? => {
+            shown_as = Kind::Blueprint;
+            let (deployments, total) = api.state.persist.list(kind.plural(), paging.part()).await?;
+            let mut trees = Vec::with_capacity(deployments.len());
+            for stored in deployments {
+                let blueprint = operations::deployment_as_blueprint(shelf, &stored.name).await?;
+                trees.push(write::value(&Artifact::Blueprint(blueprint)));
             }
-            (deployments.into_iter().map(Artifact::Deployment).collect(), total)
+            (trees, total)
         }
-        Collection::Stored(kind) => {
-            let (stored, total) = state.persist.list(plural(kind), paging.part()).await?;
-            let mut artifacts = Vec::with_capacity(stored.len());
+        kind => {
+            let (stored, total) = api.state.persist.list(kind.plural(), paging.part()).await?;
+            let mut trees: Vec<Value> = Vec::with_capacity(stored.len());
             for stored in stored {
-                artifacts.push(refreshed(&api, crate::state::typed(kind, &stored)?).await?);
+                trees.push(printed(&api, kind, &stored).await?);
             }
-            (artifacts, total)
+            (trees, total)
         }
     };
-    let mut trees = Vec::with_capacity(artifacts.len());
-    for artifact in artifacts {
-        trees.push(write::value(&references.apply(state, artifact).await?));
+    let mut shown = Vec::with_capacity(trees.len());
+    for tree in trees {
+        shown.push(references.apply(shelf, shown_as, tree).await?);
     }
-    Ok(paging.answer(trees, total))
+    Ok(paging.answer(shown, total))
 }
 
-/// `GET /{kind}/{name}`
+/// `GET /{kind}/{name}` and what is below.
 pub(super) async fn read(
     State(api): State<Api>,
-    Path((kind, name)): Path<(String, String)>,
+    Path((kind, rest)): Path<(String, String)>,
     parameters: Parameters,
+    paging: Paging,
 ) -> Result<Answer, ApiError> {
     let references = References::asked(&parameters)?;
-    let state = &*api.state;
-    let artifact = match Collection::of(&kind)? {
-        Collection::Later(_) => None,
-        Collection::Gateways => operations::gateway_view(state, &gateway_name(&name))
-            .await?
-            .map(Artifact::Gateway),
-        Collection::Deployments => {
-            if parameters.flag("as_blueprint")? {
-                return Ok(Answer::ok(as_blueprint(&api, &name, references).await?));
-            }
-            state.deployment(&name).await?.map(Artifact::Deployment)
+    let shelf: &state::Shelf = &api.state;
+    let kind = kinds::of(&kind)?;
+    let name = match Tail::of(shelf, kind, &rest).await? {
+        Tail::Artifact(name) => name,
+        Tail::Revisions(name) => return revisions::list(&api, kind, &name, &paging).await,
+        Tail::Revision(name, number) => return revisions::read(&api, kind, &name, number).await,
+        Tail::Status(name) => return workflows::status(&api, &name).await,
+        tail @ Tail::Rollback(..) => return Err(tail.refused()),
+    };
+    let mut shown_as = kind;
+    let tree = match kind {
+        Kind::Gateway => {
+            let gateway = operations::gateway_view(&api.state, &name).await?;
+            gateway.map(|gateway| write::value(&Artifact::Gateway(gateway)))
         }
-        Collection::Stored(kind) => match state.artifact(kind, &name).await? {
-            Some(artifact) => Some(refreshed(&api, artifact).await?),
+        Kind::Deployment if parameters.flag("as_blueprint")? => {
+            shown_as = Kind::Blueprint;
+            let blueprint = operations::blueprint_of(shelf, &name).await?;
+            blueprint.map(|blueprint| write::value(&Artifact::Blueprint(blueprint)))
+        }
+        kind => match shelf.stored(kind.plural(), &name).await? {
+            Some(stored) => Some(printed(&api, kind, &stored).await?),
             None => None,
         },
     };
-    let artifact = artifact.ok_or_else(ApiError::not_found)?;
-    let artifact = references.apply(state, artifact).await?;
-    Ok(Answer::ok(write::value(&artifact)))
+    let tree = tree.ok_or_else(ApiError::not_found)?;
+    let tree = references.apply(shelf, shown_as, tree).await?;
+    let wanted = intent(shelf, kind, &name).await?;
+    Ok(tagged(Answer::ok(tree), wanted.as_ref()))
+}
+
+/// A stored artifact as it is shown; inline breeds of blueprints as they are now.
+async fn printed(api: &Api, kind: Kind, stored: &Stored) -> Result<Value, ApiError> {
+    let mut artifact = state::typed(kind, stored)?;
+    if let Artifact::Blueprint(blueprint) = &mut artifact {
+        api.state.refresh(blueprint).await?;
+    }
+    Ok(write::value(&artifact))
 }
 
 /// `POST /{kind}`
@@ -106,150 +131,280 @@ pub(super) async fn create(
     State(api): State<Api>,
     Path(kind): Path<String>,
     parameters: Parameters,
+    principal: Principal,
+    preconditions: Preconditions,
     Text(text): Text,
 ) -> Result<Answer, ApiError> {
-    let change = Change {
-        state: &api.state,
-        archive: Archive::Create,
+    if kind == super::compose::PATH {
+        return super::compose::import(&api, &parameters, &principal, &text).await;
+    }
+    let kind = kinds::of(&kind)?;
+    if parameters.one("name").is_some() {
+        // Only the import of another form takes a name (spec of the API §3).
+        return Err(ApiError::not_found());
+    }
+    let write = Writing {
+        api: &api,
+        kind,
+        name: None,
         validate_only: parameters.flag("validate_only")?,
-        source: &text,
+        preconditions,
     };
-    match Collection::of(&kind)? {
-        Collection::Later(kind) => Err(later(kind)),
-        Collection::Stored(kind) => {
-            let artifact = read::one(kind, &text)?;
-            stored(&change, artifact, StatusCode::CREATED).await
+    let mut change = Change::begin(&api.state, &principal, Archive::Create, &text).await;
+    let documents = import::documents(&change.tx, &text).await?;
+    let answer = write.write(&mut change, Body::Documents(documents)).await?;
+    write.end(change, answer).await
+}
+
+/// `POST /{kind}/{name}`: scripts, and rolling back.
+pub(super) async fn create_below(
+    State(api): State<Api>,
+    Path((kind, rest)): Path<(String, String)>,
+    parameters: Parameters,
+    principal: Principal,
+    preconditions: Preconditions,
+    headers: HeaderMap,
+    Text(text): Text,
+) -> Result<Answer, ApiError> {
+    let kind = kinds::of(&kind)?;
+    match Tail::of(&api.state, kind, &rest).await? {
+        Tail::Rollback(name, number) => {
+            let asked = revisions::Rollback {
+                kind,
+                name,
+                number,
+                preconditions,
+                validate_only: parameters.flag("validate_only")?,
+            };
+            revisions::roll_back(&api, &principal, asked).await
         }
-        Collection::Gateways => gateway(&change, None).await,
-        Collection::Deployments => {
-            let request = read::deploy_request(&text)?;
-            let tree = change.deploy(None, request).await?;
-            Ok(Answer::new(StatusCode::ACCEPTED, tree))
+        Tail::Artifact(name) if kind == Kind::Breed && is_javascript(&headers) => {
+            let script = Some(script(name.clone(), text.clone()));
+            put(
+                &api,
+                kind,
+                &name,
+                &parameters,
+                &principal,
+                preconditions,
+                (&text, script),
+            )
+            .await
         }
+        tail => Err(tail.refused()),
     }
 }
 
 /// `PUT /{kind}/{name}`
 pub(super) async fn update(
     State(api): State<Api>,
-    Path((kind, name)): Path<(String, String)>,
+    Path((kind, rest)): Path<(String, String)>,
     parameters: Parameters,
+    principal: Principal,
+    preconditions: Preconditions,
     headers: HeaderMap,
     Text(text): Text,
 ) -> Result<Answer, ApiError> {
-    let change = Change {
-        state: &api.state,
-        archive: Archive::Update,
-        validate_only: parameters.flag("validate_only")?,
-        source: &text,
+    let kind = kinds::of(&kind)?;
+    let name = match Tail::of(&api.state, kind, &rest).await? {
+        Tail::Artifact(name) => name,
+        Tail::Status(name) => {
+            let validate_only = parameters.flag("validate_only")?;
+            return workflows::put_status(&api, &principal, &name, &text, validate_only).await;
+        }
+        tail => return Err(tail.refused()),
     };
-    match Collection::of(&kind)? {
-        Collection::Later(kind) => Err(later(kind)),
-        Collection::Stored(kind) => {
-            let artifact = if kind == Kind::Breed && is_javascript(&headers) {
-                script(name.clone(), text.clone())
-            } else {
-                read::one(kind, &text)?
-            };
-            same_name(&name, name_of(&artifact))?;
-            stored(&change, artifact, StatusCode::OK).await
+    if kind == Kind::Deployment && parameters.flag("delete")? {
+        return undeploy(&api, &name, &parameters, &principal, &preconditions, &text).await;
+    }
+    let script = (kind == Kind::Breed && is_javascript(&headers)).then(|| script(name.clone(), text.clone()));
+    put(
+        &api,
+        kind,
+        &name,
+        &parameters,
+        &principal,
+        preconditions,
+        (&text, script),
+    )
+    .await
+}
+
+async fn put(
+    api: &Api,
+    kind: Kind,
+    name: &str,
+    parameters: &Parameters,
+    principal: &Principal,
+    preconditions: Preconditions,
+    (text, script): (&str, Option<Artifact>),
+) -> Result<Answer, ApiError> {
+    let write = Writing {
+        api,
+        kind,
+        name: Some(name),
+        validate_only: parameters.flag("validate_only")?,
+        preconditions,
+    };
+    let mut change = Change::begin(&api.state, principal, Archive::Update, text).await;
+    let body = match script {
+        Some(script) => Body::Script(Box::new(script)),
+        None => Body::Documents(import::documents(&change.tx, text).await?),
+    };
+    let answer = write.write(&mut change, body).await?;
+    write.end(change, answer).await
+}
+
+/// What is written.
+enum Body {
+    Documents(Documents),
+    Script(Box<Artifact>),
+}
+
+/// One artifact that is written.
+struct Writing<'a> {
+    api: &'a Api,
+    kind: Kind,
+    /// As the path says.
+    name: Option<&'a str>,
+    validate_only: bool,
+    preconditions: Preconditions,
+}
+
+/// What a write answers, and the name of what was written.
+struct Written {
+    name: String,
+    status: StatusCode,
+    tree: Value,
+}
+
+impl Writing<'_> {
+    async fn write(&self, change: &mut Change<'_>, body: Body) -> Result<Written, ApiError> {
+        let artifact = match body {
+            Body::Documents(documents) if self.kind == Kind::Deployment => {
+                return self.deploy(change, documents).await;
+            }
+            Body::Documents(documents) => documents.one(self.kind)?.value,
+            Body::Script(script) => *script,
+        };
+        let name = artifact.name().to_owned();
+        if let Some(path) = self.name {
+            same_name(path, &name)?;
         }
-        Collection::Gateways => gateway(&change, Some(&gateway_name(&name))).await,
-        Collection::Deployments if parameters.flag("delete")? => undeploy(&change, &name).await,
-        Collection::Deployments => {
-            let request = read::deploy_request(&text)?;
-            let tree = change.deploy(Some(&name), request).await?;
-            Ok(Answer::new(StatusCode::ACCEPTED, tree))
+        change.expects(&self.preconditions, self.kind, &name).await?;
+        let accepted = StatusCode::ACCEPTED;
+        let (status, tree) = match artifact {
+            Artifact::Gateway(gateway) => {
+                let gateway = change.gateway(gateway).await?;
+                (accepted, write::value(&Artifact::Gateway(gateway)))
+            }
+            Artifact::Workflow(workflow) => {
+                let all = change.workflow(workflow).await?;
+                (accepted, self.all_or_one(&all))
+            }
+            plain => {
+                let status = match self.name {
+                    Some(_) => StatusCode::OK,
+                    None => StatusCode::CREATED,
+                };
+                let all = change.store(plain);
+                (status, self.all_or_one(&all))
+            }
+        };
+        Ok(Written { name, status, tree })
+    }
+
+    /// Everything that is written; of what is only tried, the artifact itself, which is the last.
+    fn all_or_one(&self, all: &[Artifact]) -> Value {
+        match (self.validate_only, all.last()) {
+            (true, Some(artifact)) => write::value(artifact),
+            _ => all.iter().map(write::value).collect(),
         }
+    }
+
+    async fn deploy(&self, change: &mut Change<'_>, documents: Documents) -> Result<Written, ApiError> {
+        let request = documents.deploy_request()?.value;
+        let name = match (self.name, &request) {
+            (Some(name), _) => name.to_owned(),
+            (None, DeployRequest::Reference(name)) => name.clone(),
+            (None, DeployRequest::Blueprint(blueprint)) => blueprint.name.clone(),
+        };
+        change.expects(&self.preconditions, self.kind, &name).await?;
+        let (breeds, deployment) = change.deploy(self.name, request).await?;
+        Ok(Written {
+            name,
+            status: StatusCode::ACCEPTED,
+            tree: match self.validate_only {
+                true => deployment_tree(deployment),
+                false => deployed(breeds, deployment),
+            },
+        })
+    }
+
+    async fn end(&self, change: Change<'_>, mut written: Written) -> Result<Answer, ApiError> {
+        let wanted = intent(&change.tx, self.kind, &written.name).await?;
+        change.finish(self.validate_only).await?;
+        if self.kind == Kind::Gateway
+            && !self.validate_only
+            && let Some(gateway) = operations::gateway_view(&self.api.state, &written.name).await?
+        {
+            written.tree = write::value(&Artifact::Gateway(gateway));
+        }
+        Ok(tagged(Answer::new(written.status, written.tree), wanted.as_ref()))
     }
 }
 
 /// `DELETE /{kind}/{name}`
 pub(super) async fn delete(
     State(api): State<Api>,
-    Path((kind, name)): Path<(String, String)>,
+    Path((kind, rest)): Path<(String, String)>,
     parameters: Parameters,
+    principal: Principal,
+    preconditions: Preconditions,
     Text(text): Text,
 ) -> Result<Answer, ApiError> {
-    let change = Change {
-        state: &api.state,
-        archive: Archive::Delete,
-        validate_only: parameters.flag("validate_only")?,
-        source: &text,
+    let kind = kinds::of(&kind)?;
+    let name = match Tail::of(&api.state, kind, &rest).await? {
+        Tail::Artifact(name) => name,
+        tail => return Err(tail.refused()),
     };
-    match Collection::of(&kind)? {
-        Collection::Later(kind) => Err(later(kind)),
-        Collection::Deployments => {
-            // The deployment loses services; it is not deleted by that.
-            let change = Change {
-                archive: Archive::Update,
-                ..change
-            };
-            undeploy(&change, &name).await
-        }
-        Collection::Gateways => {
-            change.remove(Collection::Gateways, &gateway_name(&name)).await?;
-            Ok(Answer::new(StatusCode::ACCEPTED, Value::Null))
-        }
-        collection @ Collection::Stored(_) => {
-            change.remove(collection, &name).await?;
-            Ok(Answer::empty(StatusCode::NO_CONTENT))
-        }
+    if kind == Kind::Deployment {
+        return undeploy(&api, &name, &parameters, &principal, &preconditions, &text).await;
     }
+    let validate_only = parameters.flag("validate_only")?;
+    let mut change = Change::begin(&api.state, &principal, Archive::Delete, &text).await;
+    change.expects(&preconditions, kind, &name).await?;
+    change.remove(kind, &name).await?;
+    change.finish(validate_only).await?;
+    Ok(match kind {
+        Kind::Gateway | Kind::Workflow => Answer::new(StatusCode::ACCEPTED, Value::Null),
+        _ => Answer::empty(StatusCode::NO_CONTENT),
+    })
 }
 
-async fn stored(change: &Change<'_>, artifact: Artifact, status: StatusCode) -> Result<Answer, ApiError> {
-    if change.validate_only {
-        return Ok(Answer::new(status, write::value(&artifact)));
-    }
-    let all = change.store(vec![artifact]).await?;
-    Ok(Answer::new(status, all.iter().map(write::value).collect()))
-}
-
-async fn gateway(change: &Change<'_>, name: Option<&str>) -> Result<Answer, ApiError> {
-    let Artifact::Gateway(gateway) = read::one(Kind::Gateway, change.source)? else {
-        return Err(ApiError::internal());
-    };
-    if let Some(name) = name {
-        same_name(name, &gateway.name)?;
-    }
-    let tree = change.gateway(gateway).await?;
-    Ok(Answer::new(StatusCode::ACCEPTED, tree))
-}
-
-async fn undeploy(change: &Change<'_>, name: &str) -> Result<Answer, ApiError> {
-    let request: Option<DeployRequest> = match change.source.trim() {
+async fn undeploy(
+    api: &Api,
+    name: &str,
+    parameters: &Parameters,
+    principal: &Principal,
+    preconditions: &Preconditions,
+    text: &str,
+) -> Result<Answer, ApiError> {
+    let validate_only = parameters.flag("validate_only")?;
+    let mut change = Change::begin(&api.state, principal, Archive::Update, text).await;
+    change.expects(preconditions, Kind::Deployment, name).await?;
+    let request: Option<DeployRequest> = match text.trim() {
         "" => None,
-        _ => Some(read::deploy_request(change.source)?),
+        _ => {
+            let documents = import::documents(&change.tx, text).await?;
+            Some(documents.deploy_request()?.value)
+        }
     };
-    match change.undeploy(name, request).await {
-        Ok(tree) => Ok(Answer::new(StatusCode::ACCEPTED, tree)),
-        Err(error) => Err(error),
-    }
-}
-
-async fn as_blueprint(api: &Api, name: &str, references: References) -> Result<Value, ApiError> {
-    let blueprint = operations::deployment_as_blueprint(&api.state, name).await;
-    let blueprint = match blueprint {
-        Err(OperationError::NotFound { .. }) => return Err(ApiError::not_found()),
-        other => other?,
-    };
-    let artifact = references
-        .apply(&api.state, Artifact::Blueprint(blueprint))
-        .await?;
-    Ok(write::value(&artifact))
-}
-
-async fn refreshed(api: &Api, mut artifact: Artifact) -> Result<Artifact, ApiError> {
-    if let Artifact::Blueprint(blueprint) = &mut artifact {
-        api.state.refresh(blueprint).await?;
-    }
-    Ok(artifact)
-}
-
-/// Names of gateways are decoded once more (spec of the API §1), as clients encode them twice.
-fn gateway_name(name: &str) -> String {
-    name.replace("%2F", "/").replace("%2f", "/")
+    let deployment = change.undeploy(name, request).await?;
+    let wanted = intent(&change.tx, Kind::Deployment, name).await?;
+    change.finish(validate_only).await?;
+    let answer = Answer::new(StatusCode::ACCEPTED, deployment_tree(deployment));
+    Ok(tagged(answer, wanted.as_ref()))
 }
 
 fn same_name(path: &str, body: &str) -> Result<(), ApiError> {
@@ -276,83 +431,4 @@ fn script(name: String, definition: String) -> Artifact {
         },
         ..Breed::default()
     })
-}
-
-/// `GET /deployments/{deployment}/clusters/{cluster}/sla`
-#[utoipa::path(get, path = "/deployments/{deployment}/clusters/{cluster}/sla", tag = "deployments",
-    params(("deployment" = String, Path), ("cluster" = String, Path)),
-    responses((status = 200, description = "As stored, or null", body = Value),
-        (status = 404, description = "No such deployment or cluster", body = super::answer::ErrorBody)))]
-pub(super) async fn sla(
-    State(api): State<Api>,
-    Path((deployment, cluster)): Path<(String, String)>,
-) -> Result<Answer, ApiError> {
-    let mut deployment = api
-        .state
-        .deployment(&deployment)
-        .await?
-        .ok_or_else(ApiError::not_found)?;
-    let cluster = deployment
-        .clusters
-        .get_mut(&cluster)
-        .ok_or_else(ApiError::not_found)?;
-    Ok(Answer::ok(cluster.sla.take().unwrap_or(Value::Null)))
-}
-
-/// `GET /deployments/{deployment}/clusters/{cluster}/services/{service}/scale`
-#[utoipa::path(get, path = "/deployments/{deployment}/clusters/{cluster}/services/{service}/scale",
-    tag = "deployments",
-    params(("deployment" = String, Path), ("cluster" = String, Path), ("service" = String, Path,
-        description = "Name of the breed")),
-    responses((status = 200, description = "The scale, or null", body = Value),
-        (status = 404, description = "No such service", body = super::answer::ErrorBody)))]
-pub(super) async fn scale(
-    State(api): State<Api>,
-    Path((deployment, cluster, service)): Path<(String, String, String)>,
-) -> Result<Answer, ApiError> {
-    let deployment = api
-        .state
-        .deployment(&deployment)
-        .await?
-        .ok_or_else(ApiError::not_found)?;
-    let index = deployment
-        .clusters
-        .get(&cluster)
-        .and_then(|cluster| cluster.services.iter().position(|known| known.name() == service))
-        .ok_or_else(ApiError::not_found)?;
-    let mut tree = deployment_tree(deployment);
-    let scale = tree.get_mut("clusters").and_then(|clusters| {
-        clusters
-            .get_mut(&cluster)?
-            .get_mut("services")?
-            .get_mut(index)?
-            .get_mut("scale")
-    });
-    Ok(Answer::ok(scale.map(Value::take).unwrap_or_default()))
-}
-
-/// `PUT /deployments/{deployment}/clusters/{cluster}/services/{service}/scale`
-#[utoipa::path(put, path = "/deployments/{deployment}/clusters/{cluster}/services/{service}/scale",
-    tag = "deployments",
-    params(("deployment" = String, Path), ("cluster" = String, Path), ("service" = String, Path,
-        description = "Name of the breed"), ("validate_only" = Option<bool>, Query)),
-    request_body(content = Value, description = "`{cpu, memory, instances}` or a reference"),
-    responses((status = 202, description = "The scale now wanted", body = Value),
-        (status = 400, description = "Wrong", body = super::answer::ErrorBody),
-        (status = 404, description = "No such service", body = super::answer::ErrorBody)))]
-pub(super) async fn put_scale(
-    State(api): State<Api>,
-    Path((deployment, cluster, service)): Path<(String, String, String)>,
-    parameters: Parameters,
-    Text(text): Text,
-) -> Result<Answer, ApiError> {
-    let change = Change {
-        state: &api.state,
-        archive: Archive::Update,
-        validate_only: parameters.flag("validate_only")?,
-        source: &text,
-    };
-    let scale = read::scale(&text)?;
-    let tree = change.scale([&deployment, &cluster, &service], scale).await?;
-    Ok(Answer::new(StatusCode::ACCEPTED, tree))
 }

@@ -1,174 +1,169 @@
-//! `/`: many documents of any kinds at once (spec of the API §2).
+//! `/`: many documents of any kinds at once (spec of the API §2), and `/plan`: what they would change.
 //!
-//! **Invariants.** Every document is checked before the first is applied. Plain kinds are stored together,
-//! all or none; then deployments, then gateways, as these refer to the former. Deleting goes the other way.
-//!
-//! **Absent.** No transaction over deployments and gateways: when one fails that was valid when it was
-//! checked, what came before it stays, and the error says so.
+//! **Invariants.** All of it is applied, or nothing: one transaction for documents of every kind. Plain kinds come
+//! first, then workflows, deployments and gateways, as these refer to the former; deleting goes the other way. The
+//! results are in the order of the documents.
 
 use axum::{extract::State, http::StatusCode};
 use serde_json::{Value, json};
 use weir_artifact::{
-    Artifact,
+    Artifact, Kind,
     read::{self, DeployRequest, Request},
     write,
 };
 
 use super::{
     Api,
-    answer::{Answer, ApiError},
-    change::Change,
-    kinds::Collection,
+    answer::{Answer, ApiError, ErrorBody},
+    change::{Change, deployed},
+    import, kinds,
     request::{Parameters, Text},
 };
-use crate::event::Archive;
+use crate::{access::Principal, event::Archive};
 
-/// Creates everything.
+/// Creates everything, or nothing.
 #[utoipa::path(post, path = "/", tag = "documents",
-    params(("validate_only" = Option<bool>, Query)),
+    params(("validate_only" = Option<bool>, Query, description = "Check, but change nothing")),
     request_body(content = Value, description = "Documents or list items, each with `kind` and `name`"),
-    responses((status = 202, description = "The result of each", body = [Value]),
-        (status = 400, description = "Nothing was done", body = super::answer::ErrorBody)))]
+    responses((status = 202, description = "The result of each, in order", body = [Value]),
+        (status = 400, description = "Nothing was done", body = ErrorBody)))]
 pub(super) async fn create(
     State(api): State<Api>,
     parameters: Parameters,
+    principal: Principal,
     Text(text): Text,
 ) -> Result<Answer, ApiError> {
-    apply(&api, Archive::Create, &parameters, &text).await
+    apply(&api, Archive::Create, &parameters, &principal, &text).await
 }
 
-/// Creates or updates everything.
+/// Creates or updates everything, or nothing.
 #[utoipa::path(put, path = "/", tag = "documents",
-    params(("validate_only" = Option<bool>, Query)),
+    params(("validate_only" = Option<bool>, Query, description = "Check, but change nothing")),
     request_body(content = Value, description = "Documents or list items, each with `kind` and `name`"),
-    responses((status = 202, description = "The result of each", body = [Value]),
-        (status = 400, description = "Nothing was done", body = super::answer::ErrorBody)))]
+    responses((status = 202, description = "The result of each, in order", body = [Value]),
+        (status = 400, description = "Nothing was done", body = ErrorBody)))]
 pub(super) async fn update(
     State(api): State<Api>,
     parameters: Parameters,
+    principal: Principal,
     Text(text): Text,
 ) -> Result<Answer, ApiError> {
-    apply(&api, Archive::Update, &parameters, &text).await
+    apply(&api, Archive::Update, &parameters, &principal, &text).await
 }
 
-async fn apply(api: &Api, archive: Archive, parameters: &Parameters, text: &str) -> Result<Answer, ApiError> {
-    let change = Change {
-        state: &api.state,
-        archive,
-        validate_only: parameters.flag("validate_only")?,
-        source: text,
-    };
-    let requests = read::requests(text)?;
-    if requests.is_empty() {
-        return Err(ApiError::problem("UnexpectedTypeError", "There is no document."));
-    }
-    let mut stored = Vec::new();
-    let mut deployments = Vec::new();
-    let mut gateways = Vec::new();
-    for request in requests {
-        match request {
-            Request::Deploy(name, request) => deployments.push((name, request)),
-            Request::Artifact(artifact) => match *artifact {
-                Artifact::Gateway(gateway) => gateways.push(gateway),
-                plain => stored.push(plain),
-            },
-        }
-    }
-    // What depends on documents of the same text can be checked only once these are stored.
-    let complete = stored.is_empty();
-    if complete && !change.validate_only {
-        let check = Change {
-            validate_only: true,
-            ..change
-        };
-        for (name, request) in &deployments {
-            check.deploy(Some(name), request.clone()).await?;
-        }
-        if deployments.is_empty() {
-            for gateway in &gateways {
-                check.gateway(gateway.clone()).await?;
-            }
-        }
-    }
-    let mut results = Vec::new();
-    for artifact in change.store(stored).await? {
-        results.push(write::value(&artifact));
-    }
-    if change.validate_only && !complete {
-        let deployments = deployments.into_iter();
-        results.extend(deployments.map(|(name, _)| json!({"kind": "deployment", "name": name})));
-        results.extend(
-            gateways
-                .into_iter()
-                .map(|gateway| write::value(&Artifact::Gateway(gateway))),
-        );
-        return Ok(Answer::new(StatusCode::ACCEPTED, Value::Array(results)));
-    }
-    let anything_before = |results: &[Value]| !results.is_empty() && !change.validate_only;
-    for (name, request) in deployments {
-        let result = change.deploy(Some(&name), request).await;
-        results.push(result.map_err(|error| partly(error, anything_before(&results)))?);
-    }
-    for gateway in gateways {
-        let result = change.gateway(gateway).await;
-        results.push(result.map_err(|error| partly(error, anything_before(&results)))?);
-    }
+async fn apply(
+    api: &Api,
+    archive: Archive,
+    parameters: &Parameters,
+    principal: &Principal,
+    text: &str,
+) -> Result<Answer, ApiError> {
+    let validate_only = parameters.flag("validate_only")?;
+    let mut change = Change::begin(&api.state, principal, archive, text).await;
+    let results = run(&mut change, text).await?;
+    change.finish(validate_only).await?;
     Ok(Answer::new(StatusCode::ACCEPTED, Value::Array(results)))
 }
 
-/// Deletes everything that is named.
+/// Applies every document. Answers the results in their order.
+pub(super) async fn run(change: &mut Change<'_>, text: &str) -> Result<Vec<Value>, ApiError> {
+    let documents = import::documents(&change.tx, text).await?;
+    let requests = documents.requests()?.value;
+    let many = requests.len() > 1;
+    let mut order: Vec<(usize, Request)> = requests.into_iter().enumerate().collect();
+    if order.is_empty() {
+        return Err(ApiError::problem("UnexpectedTypeError", "There is no document."));
+    }
+    order.sort_by_key(|(_, request)| match request {
+        Request::Deploy(..) => 2,
+        Request::Artifact(artifact) => match artifact.kind() {
+            Kind::Workflow => 1,
+            Kind::Gateway => 3,
+            _ => 0,
+        },
+    });
+    let mut results = Vec::with_capacity(order.len());
+    for (index, request) in order {
+        match one(change, request).await {
+            Ok(trees) => results.push((index, trees)),
+            Err(error) if many => return Err(error.below(&index.to_string())),
+            Err(error) => return Err(error),
+        }
+    }
+    results.sort_by_key(|(index, _)| *index);
+    Ok(results.into_iter().flat_map(|(_, trees)| trees).collect())
+}
+
+async fn one(change: &mut Change<'_>, request: Request) -> Result<Vec<Value>, ApiError> {
+    let artifact = match request {
+        Request::Deploy(name, request) => {
+            let (breeds, deployment) = change.deploy(Some(&name), request).await?;
+            return Ok(vec![deployed(breeds, deployment)]);
+        }
+        Request::Artifact(artifact) => *artifact,
+    };
+    let stored = match artifact {
+        Artifact::Gateway(gateway) => vec![Artifact::Gateway(change.gateway(gateway).await?)],
+        Artifact::Workflow(workflow) => change.workflow(workflow).await?,
+        plain => change.store(plain),
+    };
+    Ok(stored.iter().map(write::value).collect())
+}
+
+/// Deletes everything that is named, or nothing.
 #[utoipa::path(delete, path = "/", tag = "documents",
-    params(("validate_only" = Option<bool>, Query)),
+    params(("validate_only" = Option<bool>, Query, description = "Check, but change nothing")),
     request_body(content = Value, description = "Documents or list items, each with `kind` and `name`; \
         the rest of an artifact may be there. Of a deployment with clusters, only the services named there \
         are taken away."),
     responses((status = 202, description = "The kind and name of each", body = [Value]),
-        (status = 400, description = "Nothing was done", body = super::answer::ErrorBody)))]
+        (status = 400, description = "Nothing was done", body = ErrorBody),
+        (status = 404, description = "A deployment is not there; nothing was done", body = ErrorBody)))]
 pub(super) async fn delete(
     State(api): State<Api>,
     parameters: Parameters,
+    principal: Principal,
     Text(text): Text,
 ) -> Result<Answer, ApiError> {
-    let change = Change {
-        state: &api.state,
-        archive: Archive::Delete,
-        validate_only: parameters.flag("validate_only")?,
-        source: &text,
-    };
-    let mut removals = Vec::new();
-    for tree in read::trees(&text)? {
-        removals.push(removal(tree)?);
-    }
-    if removals.is_empty() {
-        return Err(ApiError::problem("UnexpectedTypeError", "There is no document."));
-    }
-    // Gateways first, then deployments, then what these were made of.
-    removals.sort_by_key(|removal| match removal.collection {
-        Collection::Gateways => 0,
-        Collection::Deployments => 1,
-        Collection::Stored(_) | Collection::Later(_) => 2,
-    });
-    let mut results = Vec::new();
-    for removal in removals {
-        let done = match removal.services {
-            Some(services) => {
-                let change = Change {
-                    archive: Archive::Update,
-                    ..change
-                };
-                change.undeploy(&removal.name, Some(services)).await.map(drop)
-            }
-            None => change.remove(removal.collection, &removal.name).await,
-        };
-        done.map_err(|error| partly(error, !results.is_empty()))?;
-        results.push(json!({"kind": removal.kind, "name": removal.name}));
-    }
+    let validate_only = parameters.flag("validate_only")?;
+    let mut change = Change::begin(&api.state, &principal, Archive::Delete, &text).await;
+    let results = run_removal(&mut change, &text).await?;
+    change.finish(validate_only).await?;
     Ok(Answer::new(StatusCode::ACCEPTED, Value::Array(results)))
 }
 
+async fn run_removal(change: &mut Change<'_>, text: &str) -> Result<Vec<Value>, ApiError> {
+    let trees = read::trees(text)?;
+    let mut removals = trees
+        .into_iter()
+        .map(removal)
+        .collect::<Result<Vec<Removal>, ApiError>>()?;
+    if removals.is_empty() {
+        return Err(ApiError::problem("UnexpectedTypeError", "There is no document."));
+    }
+    let results = removals
+        .iter()
+        .map(|removal| json!({"kind": removal.word, "name": removal.name}))
+        .collect();
+    // Gateways first, then deployments, then what these were made of.
+    removals.sort_by_key(|removal| match removal.kind {
+        Kind::Gateway => 0,
+        Kind::Deployment => 1,
+        _ => 2,
+    });
+    for removal in removals {
+        match removal.services {
+            Some(services) => change.undeploy(&removal.name, Some(services)).await.map(drop)?,
+            None => change.remove(removal.kind, &removal.name).await?,
+        }
+    }
+    Ok(results)
+}
+
 struct Removal {
-    collection: Collection,
-    kind: String,
+    kind: Kind,
+    /// As the document names the kind.
+    word: String,
     name: String,
     /// Of a deployment: only these.
     services: Option<DeployRequest>,
@@ -176,29 +171,47 @@ struct Removal {
 
 fn removal(tree: Value) -> Result<Removal, ApiError> {
     let text = |key: &str| tree.get(key).and_then(Value::as_str).map(str::to_owned);
-    let (Some(kind), Some(name)) = (text("kind"), text("name")) else {
+    let (Some(word), Some(name)) = (text("kind"), text("name")) else {
         return Err(ApiError::problem(
             "MissingPathValueError",
             "Each document needs its `kind` and its `name`.",
         ));
     };
-    let collection = Collection::of_document(&kind)?;
-    let services = match (collection, tree.get("clusters")) {
-        (Collection::Deployments, Some(Value::Object(_))) => Some(read::deploy_request(&tree.to_string())?),
+    let kind = kinds::of_document(&word)?;
+    let services = match (kind, tree.get("clusters")) {
+        (Kind::Deployment, Some(Value::Object(_))) => Some(read::deploy_request(&tree.to_string())?),
         _ => None,
     };
     Ok(Removal {
-        collection,
         kind,
+        word,
         name,
         services,
     })
 }
 
-fn partly(error: ApiError, something_was_done: bool) -> ApiError {
-    if something_was_done {
-        error.and("The documents before this one were applied.")
+/// Says what applying documents would change. Changes nothing.
+#[utoipa::path(post, path = "/plan", tag = "documents",
+    params(("delete" = Option<bool>, Query, description = "What deleting them would change")),
+    request_body(content = Value, description = "Documents or list items, each with `kind` and `name`"),
+    responses((status = 200, description = "See docs/api.md", body = super::drift::PlanBody),
+        (status = 400, description = "They cannot be applied", body = ErrorBody),
+        (status = 404, description = "A deployment to delete is not there", body = ErrorBody)))]
+pub(super) async fn plan(
+    State(api): State<Api>,
+    parameters: Parameters,
+    principal: Principal,
+    Text(text): Text,
+) -> Result<Answer, ApiError> {
+    let deletes = parameters.flag("delete")?;
+    let mut change = Change::begin(&api.state, &principal, Archive::Update, &text).await;
+    if deletes {
+        run_removal(&mut change, &text).await?;
     } else {
-        error
+        run(&mut change, &text).await?;
     }
+    let differences = change.tx.differences().await?;
+    // Neither the answer nor its making needs the lock.
+    drop(change);
+    Ok(Answer::ok(super::drift::shown(&differences)))
 }

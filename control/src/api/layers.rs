@@ -79,21 +79,25 @@ pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) 
 /// otherwise any page could run commands on the host of whoever reads it.
 pub(super) async fn origin(State(api): State<Api>, request: Request, next: Next) -> Response {
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let allowed = match request.headers().get(header::ORIGIN) {
-        Some(origin) if !safe => {
-            let host = request.headers().get(header::HOST);
-            is_allowed(api.state.config.origins, api.address.ip(), origin, host)
-        }
-        _ => true,
-    };
-    if allowed {
-        return next.run(request).await;
+    if !safe && let Err(refused) = foreign(&api, &request) {
+        return refused.into_response();
     }
-    ApiError::new(
+    next.run(request).await
+}
+
+/// Refuses a request that a browser makes on behalf of a page from elsewhere.
+pub(super) fn foreign(api: &Api, request: &Request) -> Result<(), ApiError> {
+    let Some(origin) = request.headers().get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let host = request.headers().get(header::HOST);
+    if is_allowed(api.state.config.origins, api.address.ip(), origin, host) {
+        return Ok(());
+    }
+    Err(ApiError::new(
         StatusCode::FORBIDDEN,
         "Pages from elsewhere may not change anything here (see the setting for origins).",
-    )
-    .into_response()
+    ))
 }
 
 /// Tells browsers what pages from elsewhere may read (spec of the API §1).
@@ -114,7 +118,11 @@ pub(super) fn cors(api: &Api) -> CorsLayer {
             Method::DELETE,
             Method::PUT,
         ])
-        .expose_headers([header::LINK, HeaderName::from_static("x-total-count")])
+        .expose_headers([
+            header::ETAG,
+            header::LINK,
+            HeaderName::from_static("x-total-count"),
+        ])
         .max_age(PREFLIGHT_AGE)
 }
 

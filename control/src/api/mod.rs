@@ -10,21 +10,45 @@
 //! **Absent.** No decision about deployments and gateways: those are `reconcile::operations`.
 
 mod answer;
+mod backup;
 mod change;
+mod clusters;
+mod compose;
+mod configuration;
 mod crud;
 mod documents;
+mod drift;
 mod events;
+mod figures;
+mod gate;
+mod import;
+mod instances;
 mod kinds;
 mod layers;
+mod lead;
+mod logs;
+mod negotiate;
 mod openapi;
+mod page;
 mod paging;
 mod path;
+mod patient;
 mod references;
 mod refusal;
 mod request;
+mod request_id;
+mod reverse;
+mod revisions;
+mod scheduler;
 mod serve;
 mod stream;
 mod system;
+mod tail;
+mod tokens;
+mod version;
+mod vga;
+mod websocket;
+mod workflows;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -32,9 +56,9 @@ use axum::{
     Router,
     http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
-    routing::{any, get, post},
+    routing::{any, delete, get, post},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use uuid::Uuid;
@@ -42,6 +66,12 @@ use uuid::Uuid;
 use self::answer::ApiError;
 pub(crate) use self::serve::serve;
 use crate::state::State;
+
+/// Below an instance.
+const INSTANCE_LOGS: &str =
+    "/deployments/{deployment}/clusters/{cluster}/services/{service}/instances/{instance}/logs";
+const INSTANCE_EXEC: &str =
+    "/deployments/{deployment}/clusters/{cluster}/services/{service}/instances/{instance}/exec";
 
 /// What handlers share.
 #[derive(Clone, Debug)]
@@ -55,8 +85,14 @@ pub(crate) struct Api {
     stop: CancellationToken,
     /// Bounds streams.
     streams: Arc<Semaphore>,
+    /// Bounds sockets.
+    sockets: Arc<Semaphore>,
     /// Bounds events about refusals.
     refusals: Arc<refusal::Refusals>,
+    /// Bounds events about those who were not let in.
+    denials: Arc<refusal::Refusals>,
+    /// What `/proxy` may keep busy.
+    proxied: Arc<Semaphore>,
 }
 
 impl Api {
@@ -67,8 +103,21 @@ impl Api {
             uuid: Uuid::new_v4(),
             stop,
             streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+            sockets: Arc::new(Semaphore::new(websocket::SOCKETS_MAX)),
             refusals: Arc::default(),
+            denials: Arc::default(),
+            proxied: Arc::new(Semaphore::new(reverse::PROXIED_MAX)),
         }
+    }
+
+    /// The right to one stream more.
+    fn stream_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("There are {} streams already.", stream::STREAMS_MAX),
+            )
+        })
     }
 }
 
@@ -82,23 +131,74 @@ pub(crate) fn router(api: Api) -> Router {
                 .delete(documents::delete),
         )
         .route("/openapi.json", get(openapi::serve))
+        .route("/docs", get(page::index))
+        .route("/docs/{file}", get(page::file))
+        .route("/plan", post(documents::plan))
         .route("/info", get(system::info))
         .route("/information", get(system::info))
+        .route("/stats", get(system::stats))
+        .route("/statistics", get(system::stats))
+        .route(
+            "/config",
+            get(configuration::read_all)
+                .put(configuration::update)
+                .post(configuration::create),
+        )
+        .route(
+            "/configuration",
+            get(configuration::read_all)
+                .put(configuration::update)
+                .post(configuration::create),
+        )
+        .route("/config/{key}", get(configuration::read_one))
+        .route("/configuration/{key}", get(configuration::read_one))
+        .route("/scheduler/nodes", get(scheduler::nodes))
+        .route("/scheduler/routing", get(scheduler::routing))
+        .route("/metrics/{*rest}", get(figures::metrics))
+        .route("/health/{*rest}", get(figures::health))
         .route("/agents", get(system::agents))
+        .route("/leader", get(system::leader))
+        .route(
+            "/vga/{type}/{name}/template",
+            get(vga::template)
+                .put(vga::put_template)
+                .post(vga::put_template)
+                .delete(vga::delete_template),
+        )
+        .route("/vga/{type}/{name}/configuration", get(vga::configuration))
+        .route("/vga/{type}/{name}/config", get(vga::configuration))
+        .route("/haproxy/{version}", get(vga::haproxy))
         .route("/traffic", get(system::traffic))
+        .route("/allocation", get(instances::show))
+        .route(INSTANCE_LOGS, get(instances::logs))
+        .route(INSTANCE_EXEC, post(instances::exec))
+        .route("/backup", get(backup::backup))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{token}", delete(tokens::revoke))
+        .route("/logs", get(logs::stream))
+        .route("/log", get(logs::stream))
         .route("/events", get(events::list).post(events::publish))
         .route("/events/stream", get(stream::stream))
-        .route("/deployments/{deployment}/clusters/{cluster}/sla", get(crud::sla))
+        .route(
+            "/deployments/{deployment}/clusters/{cluster}/sla",
+            get(clusters::sla)
+                .post(clusters::create_sla)
+                .put(clusters::put_sla)
+                .delete(clusters::delete_sla),
+        )
         .route(
             "/deployments/{deployment}/clusters/{cluster}/services/{service}/scale",
-            get(crud::scale).put(crud::put_scale),
+            get(clusters::scale).put(clusters::put_scale),
         )
         .route("/{kind}", get(crud::list).post(crud::create))
         .route(
             "/{kind}/{*name}",
-            get(crud::read).put(crud::update).delete(crud::delete),
+            get(crud::read)
+                .post(crud::create_below)
+                .put(crud::update)
+                .delete(crud::delete),
         );
-    let api = Router::new()
+    let rest = Router::new()
         .nest(path::BASE, paths)
         // What looks like the API and is not is told so; everything else is a page.
         .route("/api", any(not_found))
@@ -106,14 +206,35 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/{namespace}/api/v1", any(not_found))
         .route("/{namespace}/api/v1/{*rest}", any(not_found))
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(api.clone(), lead::led))
+        .layer(from_fn(negotiate::negotiated))
         .layer(from_fn_with_state(api.clone(), refusal::told))
         .layer(from_fn_with_state(api.clone(), layers::guard))
+        .layer(from_fn_with_state(api.clone(), gate::gate))
         .layer(from_fn_with_state(api.clone(), layers::origin))
         .layer(from_fn(layers::finish))
         .layer(layers::cors(&api))
+        .with_state(api.clone());
+    let sockets = websocket::Sockets {
+        api: api.clone(),
+        router: rest.clone(),
+    };
+    let sockets = Router::new()
+        .route(path::SOCKET, get(websocket::open))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(layers::finish))
+        .with_state(sockets);
+    // What is proxied passes as it is.
+    let proxy = Router::new()
+        .route(path::PROXY, any(reverse::pass))
+        .route(&format!("{}/", path::PROXY), any(reverse::pass))
+        .route(&format!("{}/{{*rest}}", path::PROXY), any(reverse::pass))
         .with_state(api);
-    api.fallback_service(weir_ui::router())
+    rest.fallback_service(weir_ui::router())
         .layer(CompressionLayer::new())
+        .merge(sockets)
+        .merge(proxy)
+        .layer(from_fn(request_id::identified))
 }
 
 async fn not_found() -> ApiError {
@@ -121,8 +242,5 @@ async fn not_found() -> ApiError {
 }
 
 async fn method_not_allowed() -> ApiError {
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "The path does not know this method.",
-    )
+    ApiError::method_not_allowed()
 }

@@ -12,6 +12,7 @@ use weir_persist::Page;
 use super::{
     Api,
     answer::{Answer, ApiError},
+    gate::Peer,
     request::Parameters,
 };
 
@@ -46,7 +47,9 @@ impl FromRequestParts<Api> for Paging {
             .and_then(|host| host.to_str().ok());
         let asked = parts.extensions.get::<AskedPath>();
         let path = asked.map_or(parts.uri.path(), |AskedPath(path)| path);
-        let mut base = format!("http://{}{path}?", authority(host, api.address));
+        let secure = parts.extensions.get::<Peer>().is_some_and(|peer| peer.secure);
+        let scheme = if secure { "https" } else { "http" };
+        let mut base = format!("{scheme}://{}{path}?", authority(host, api.address));
         for (key, value) in parameters.without(&["page", "per_page"]) {
             // Writing to a string cannot fail.
             let _ = write!(base, "{}={}&", encoded(key), encoded(value));

@@ -29,7 +29,7 @@ pub(super) struct Refusals(Mutex<(u64, u32)>);
 
 impl Refusals {
     /// Whether one more may be told in the second of `now_ms`.
-    fn may_tell(&self, now_ms: u64) -> bool {
+    pub(super) fn may_tell(&self, now_ms: u64) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let second = now_ms / 1_000;
         if told.0 != second {

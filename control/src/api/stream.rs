@@ -6,11 +6,11 @@
 //!
 //! **Absent.** No replay for a reader that does not ask for one.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc};
 
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::{
         IntoResponse, Response,
         sse::{Event as SseEvent, KeepAlive, Sse},
@@ -35,10 +35,8 @@ use super::{
 };
 use crate::{event::view, reconcile::chain};
 
-/// Time without an event after which a comment is sent.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Streams at the same time.
-pub(super) const STREAMS_MAX: usize = 256;
+pub(super) const STREAMS_MAX: usize = 2048;
 /// Events read from storage at once.
 const BACKLOG_MAX: u64 = 200;
 
@@ -71,28 +69,14 @@ pub(super) async fn stream(
                 .map_err(|_| ApiError::bad_request(format!("`{id}` is not the id of an event.")))
         })
         .transpose()?;
-    let permit = Arc::clone(&api.streams).try_acquire_owned().map_err(|_| {
-        ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("There are {STREAMS_MAX} streams already."),
-        )
-    })?;
-    let follower = Follower {
-        persist: Arc::clone(&api.state.persist),
-        // From here on nothing is missed; what storage has is read after.
-        live: api.state.events.subscribe(),
-        behind: last_id.is_some(),
-        last_id,
-        filter,
-        backlog: VecDeque::new(),
-        stop: api.stop.clone(),
-        _permit: permit,
-    };
+    let follower = Follower::open(&api, filter, last_id)?;
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((Ok::<_, Infallible>(sent(&event)), follower))
     });
-    let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("heartbeat");
+    let keep_alive = KeepAlive::new()
+        .interval(api.state.config.sse_heartbeat)
+        .text("heartbeat");
     Ok(Sse::new(events).keep_alive(keep_alive).into_response())
 }
 
@@ -106,7 +90,7 @@ fn sent(event: &Event) -> SseEvent {
 }
 
 /// One stream.
-struct Follower {
+pub(super) struct Follower {
     persist: Arc<dyn Persistence>,
     live: Receiver<Arc<Event>>,
     filter: EventQuery,
@@ -120,8 +104,24 @@ struct Follower {
 }
 
 impl Follower {
+    /// Begins now, or after the event that was seen last.
+    pub(super) fn open(api: &Api, filter: EventQuery, last_id: Option<u64>) -> Result<Self, ApiError> {
+        let permit = api.stream_permit()?;
+        Ok(Self {
+            persist: Arc::clone(&api.state.persist),
+            // From here on nothing is missed; what storage has is read after.
+            live: api.state.events.subscribe(),
+            behind: last_id.is_some(),
+            last_id,
+            filter,
+            backlog: VecDeque::new(),
+            stop: api.stop.clone(),
+            _permit: permit,
+        })
+    }
+
     /// The next event; `None` ends the stream.
-    async fn next(&mut self) -> Option<Arc<Event>> {
+    pub(super) async fn next(&mut self) -> Option<Arc<Event>> {
         loop {
             if let Some(event) = self.backlog.pop_front() {
                 self.last_id = Some(event.id);

@@ -18,7 +18,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_persist::{Event, EventDraft};
 
-use crate::state::{State, now_ms};
+use crate::{
+    figures,
+    state::{State, now_ms},
+};
 
 /// Time between two removals of old events.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(10 * 60);
@@ -78,28 +81,36 @@ pub(crate) fn timestamp(ms: u64) -> String {
     format!("{timestamp:.3}")
 }
 
-/// Removes events that are older than `event_retention`, now and from time to time.
+/// Removes events that are older than `event_retention`, and figures that are older than `figures_retention`, now
+/// and from time to time.
 pub(crate) fn start_expiry(state: Arc<State>, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let retention = state.config.event_retention;
-        if retention.is_zero() {
+        let figures = figures::TYPES.map(|kind| (Some(kind), state.config.figures_retention));
+        let all = [(None, state.config.event_retention)];
+        let limits: Vec<(Option<&str>, Duration)> = figures
+            .into_iter()
+            .chain(all)
+            .filter(|(_, retention)| !retention.is_zero())
+            .collect();
+        if limits.is_empty() {
             return;
         }
-        let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         let mut ticks = tokio::time::interval(EXPIRY_PERIOD);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            match state
-                .persist
-                .expire_events(now_ms().saturating_sub(retention_ms))
-                .await
-            {
-                Ok(0) => {}
-                Ok(expired) => tracing::debug!(expired, "old events were removed"),
-                Err(error) => tracing::warn!(%error, "old events could not be removed; it is tried again"),
+            for (kind, retention) in &limits {
+                let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+                let before_ms = now_ms().saturating_sub(retention_ms);
+                match state.persist.expire_events(*kind, before_ms).await {
+                    Ok(0) => {}
+                    Ok(expired) => tracing::debug!(expired, "old events were removed"),
+                    Err(error) => {
+                        tracing::warn!(%error, "old events could not be removed; it is tried again");
+                    }
+                }
             }
         }
     })

@@ -202,6 +202,7 @@ mod tests {
             version: String::new(),
             started_at_ms: 0,
             at_ms: 0,
+            stale_ms: 0,
         }
     }
 

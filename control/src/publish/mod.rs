@@ -31,7 +31,7 @@ use weir_store::{
 };
 
 use crate::{
-    reconcile::{load::Loader, settings},
+    reconcile::{load::Loader, settings, steps::step},
     state::{State, now_ms},
 };
 
@@ -53,6 +53,8 @@ enum PublishError {
     Store(#[source] ProtocolError),
     #[error("an event could not be stored")]
     Event(#[source] PersistError),
+    #[error("another control leads")]
+    NotLeading,
 }
 
 /// Publishes until it is told to stop.
@@ -115,6 +117,11 @@ impl<'a> Publisher<'a> {
     }
 
     async fn cycle(&mut self) -> Result<(), PublishError> {
+        if !crate::leader::may_act(self.state) {
+            // What is published was not published by this control: it is read anew when this one leads.
+            self.adopted = false;
+            return Ok(());
+        }
         let publication = &self.state.traffic.publication;
         // The number is drawn under the lock: a cycle with a higher number has seen every commit before.
         let guard = self.state.write_lock.lock().await;
@@ -173,6 +180,10 @@ impl<'a> Publisher<'a> {
         place: Option<Revision>,
         gateways: &[Gateway],
     ) -> Result<(), PublishError> {
+        // After the manifest's place was read and before it is written: whoever leads meanwhile marks the manifest first.
+        if !self.state.leader.leads() {
+            return Err(PublishError::NotLeading);
+        }
         let (store, prefix) = (&*self.state.store, self.state.config.prefix.as_str());
         let publication = &self.state.traffic.publication;
         let agents = protocol::agents(store, prefix)
@@ -188,8 +199,10 @@ impl<'a> Publisher<'a> {
         let snapshot = snapshot.with_generation(generation);
         // Before it is written: from the first moment an agent may serve it, it is known what it holds.
         publication.offer(&snapshot);
+        step("before a publication");
         match protocol::publish(store, prefix, &snapshot, place).await {
             Ok(revision) => {
+                step("after a publication");
                 self.place = Some(revision);
                 publication.remember(&snapshot, now_ms());
                 tracing::info!(

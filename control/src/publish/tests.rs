@@ -17,7 +17,7 @@ use weir_store::{
 };
 
 use crate::reconcile::{
-    operations::{delete_gateway, put_gateway},
+    tests::alone::{delete_gateway, put_gateway},
     tests::rig::{PREFIX, Rig, eventually, gateway},
 };
 

@@ -11,7 +11,7 @@ use weir_artifact::HealthCheck;
 use weir_driver::{DriverError, HealthCheckSpec, HealthProtocol, InstanceSpec, PortSpec};
 use weir_plan::{Launch, StartFailure, StartFailureKind};
 
-use super::{chain, trouble};
+use super::{chain, steps::step, trouble};
 use crate::state::State;
 
 /// Most driver calls at one time.
@@ -101,7 +101,9 @@ impl Calls {
                 format!("services:{}", launch.service.service),
             ];
             let id = launch.id.clone();
+            step("before a start");
             let outcome = timeout(START_MAX, done.state.driver.start(spec(launch))).await;
+            step("after a start");
             let failure = match outcome {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => StartFailure {
@@ -142,7 +144,9 @@ impl Calls {
                 .acquire_owned()
                 .await
                 .expect("the semaphore is never closed");
+            step("before a stop");
             let stopped = timeout(grace + STOP_EXTRA, done.state.driver.stop(&id, grace)).await;
+            step("after a stop");
             let error = match stopped {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => chain(&error),

@@ -15,9 +15,11 @@ pub(crate) mod calls;
 pub(crate) mod load;
 mod observe;
 pub(crate) mod operations;
+pub(crate) mod quota;
 mod resolve;
+pub(crate) mod steps;
 mod store;
-mod view;
+pub(crate) mod view;
 
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
@@ -28,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weir_persist::{EventDraft, PersistError};
-use weir_plan::{Action, Desired, ServiceKey, Settings, Stage, plan};
+use weir_plan::{Action, Desired, ServiceKey, Settings, Stage, pause, plan};
 
 use crate::state::{State, now_ms};
 
@@ -48,6 +50,7 @@ const STOPS_MAX: usize = 32;
 pub(crate) fn start(state: Arc<State>, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
         let publisher = tokio::spawn(crate::publish::run(Arc::clone(&state), stop.clone()));
+        let promises = crate::sla::start(Arc::clone(&state), stop.clone());
         let reconciler = Reconciler::new(state);
         let calls = Arc::clone(&reconciler.calls);
         reconciler.run(stop).await;
@@ -59,13 +62,22 @@ pub(crate) fn start(state: Arc<State>, stop: CancellationToken) -> JoinHandle<()
         if let Err(error) = publisher.await {
             tracing::error!(%error, "the publisher has ended");
         }
+        if let Err(error) = promises.await {
+            tracing::error!(%error, "the promises are no longer looked at");
+        }
     })
 }
 
 /// Stops every instance of every deployment; deployments stay as they are. For the end of control.
 pub(crate) async fn stop_all(state: &State) {
-    let instances = match state.driver.list().await {
-        Ok(instances) => instances,
+    let instances = match state.driver.survey().await {
+        Ok(survey) => {
+            for part in &survey.unknown {
+                let error = chain(&part.error);
+                tracing::warn!(driver = part.driver, error, "its instances may go on running");
+            }
+            survey.instances
+        }
         Err(error) => {
             let error = chain(&error);
             tracing::warn!(
@@ -91,16 +103,30 @@ pub(crate) async fn stop_all(state: &State) {
 /// Settings of the rules.
 pub(crate) fn settings(state: &State) -> Settings {
     let config = &state.config;
+    let live = state.live();
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Settings {
-        gateway_host: config.gateway_host.clone(),
+        gateway_host: live.gateway_host.clone(),
         gateway_address: config.gateway_address,
-        gateway_ports: config.gateway_ports.clone(),
-        default_scale: config.default_scale,
-        default_deployable_type: config.default_deployable_type.clone(),
+        gateway_ports: live.gateway_ports.clone(),
+        virtual_hosts: live.virtual_hosts,
+        default_scale: live.default_scale,
+        default_deployable_type: live.default_deployable_type.clone(),
         dialect: state.driver.kind().to_owned(),
+        dialects: state
+            .driver
+            .capabilities()
+            .deployable_types
+            .into_iter()
+            .map(|of_type| (of_type.to_owned(), state.driver.dialect(of_type).to_owned()))
+            .collect(),
+        drain_max_ms: millis(config.drain_timeout),
+        unhealthy_ms: millis(config.unhealthy_timeout),
+        check_cpu: config.checks.cpu,
+        check_memory: config.checks.memory,
+        check_health_checks: config.checks.health_checks,
         stop_grace_ms: millis(config.stop_grace),
-        timeout_ms: millis(config.deploy_timeout),
+        timeout_ms: millis(live.deploy_timeout),
         ..Settings::default()
     }
 }
@@ -163,10 +189,14 @@ impl Reconciler {
     /// One run. Gives the time after which the next one is due without a signal.
     async fn tick(&mut self) -> Result<Duration, PersistError> {
         let state = Arc::clone(&self.state);
-        let Some(seen) = self.observer.look(&state, &self.calls).await? else {
+        if !crate::leader::may_act(&state) {
             return Ok(state.config.reconcile_period);
-        };
+        }
         let settings = settings(&state);
+        let seen = match self.observer.look(&state, &self.calls).await? {
+            Ok(seen) => seen,
+            Err(reason) => return self.pause(&settings, &reason).await,
+        };
         // From here to the commit nobody else changes what is wanted.
         let guard = state.write_lock.lock().await;
         let world = self.loader.everything(&state).await?;
@@ -205,6 +235,26 @@ impl Reconciler {
             }
         }
         Ok(wait)
+    }
+
+    /// A run without an answer of the driver: services say so.
+    async fn pause(&mut self, settings: &Settings, reason: &str) -> Result<Duration, PersistError> {
+        let state = Arc::clone(&self.state);
+        let _guard = state.write_lock.lock().await;
+        let world = self.loader.everything(&state).await?;
+        let now_ms = now_ms();
+        let desired = Desired {
+            deployments: &world.deployments,
+            gateways: &world.gateways,
+            records: &world.records,
+            settings,
+        };
+        let actions = pause(&desired, reason, now_ms);
+        let (writes, events) = store::writes(&world, &actions, now_ms);
+        if !writes.is_empty() {
+            state.commit(writes, events).await?;
+        }
+        Ok(state.config.reconcile_period)
     }
 
     /// Sooner than the period while somebody leaves, or waits to be started again.

@@ -8,14 +8,19 @@ use std::{
 use tokio::time::timeout;
 use weir_driver::{InstanceHealth, InstanceState, InstanceStatus};
 use weir_persist::{EventDraft, PersistError};
-use weir_plan::{Held, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey, ServiceRecord, Stage};
+use weir_plan::{
+    Held, InFlight, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey, ServiceRecord, Stage,
+};
 use weir_store::protocol;
 
 use super::{
     calls::{Calls, UnderWay},
     chain, trouble,
 };
-use crate::state::State;
+use crate::{
+    state::{State, now_ms},
+    traffic,
+};
 
 /// Longest answer of the driver.
 const DRIVER_MAX: Duration = Duration::from_secs(15);
@@ -36,7 +41,9 @@ pub(super) fn is_of_deployment(labels: &BTreeMap<String, String>) -> bool {
 pub(super) struct Seen {
     under_way: UnderWay,
     instances: BTreeMap<String, SeenInstance>,
+    unknown: BTreeMap<String, String>,
     held: Held,
+    in_flight: Option<InFlight>,
 }
 
 /// An event about an instance that ended without being asked to.
@@ -68,35 +75,45 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// `None` while the driver does not answer: nothing is known of instances then, and "not there" would be
-    /// a guess.
-    pub(super) async fn look(&mut self, state: &State, calls: &Calls) -> Result<Option<Seen>, PersistError> {
+    /// The error is for people: while the driver does not answer nothing is known of instances, and "not there"
+    /// would be a guess.
+    pub(super) async fn look(
+        &mut self,
+        state: &State,
+        calls: &Calls,
+    ) -> Result<Result<Seen, String>, PersistError> {
         // Before the list: a start that ends in between is then in the list.
         let under_way = calls.under_way();
-        let listed = match timeout(DRIVER_MAX, state.driver.list()).await {
-            Ok(Ok(listed)) => Ok(listed),
+        let survey = match timeout(DRIVER_MAX, state.driver.survey()).await {
+            Ok(Ok(survey)) => Ok(survey),
             Ok(Err(error)) => Err(chain(&error)),
             Err(_) => Err(format!("no answer within {} s", DRIVER_MAX.as_secs())),
         };
-        let listed = match listed {
-            Ok(listed) => {
-                self.trouble = None;
-                listed
-            }
+        let survey = match survey {
+            Ok(survey) => survey,
             Err(error) => {
-                if self.trouble.as_ref() != Some(&error) {
-                    tracing::warn!(
-                        driver = state.driver.kind(),
-                        error,
-                        "the driver does not say what runs"
-                    );
-                    let event = trouble("container_driver", Vec::new(), &error);
-                    state.commit(Vec::new(), vec![event]).await?;
-                    self.trouble = Some(error);
-                }
-                return Ok(None);
+                self.say(state, Some(&error)).await?;
+                return Ok(Err(error));
             }
         };
+        let mut unknown = BTreeMap::new();
+        for part in &survey.unknown {
+            let error = format!("{}: {}", part.driver, chain(&part.error));
+            unknown.extend(
+                part.deployable_types
+                    .iter()
+                    .map(|of_type| ((*of_type).to_owned(), error.clone())),
+            );
+        }
+        let troubles: BTreeSet<&String> = unknown.values().collect();
+        let trouble = troubles
+            .into_iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("; ");
+        self.say(state, Some(&trouble).filter(|trouble| !trouble.is_empty()))
+            .await?;
+        let listed = survey.instances;
         let mut instances = BTreeMap::new();
         let mut ends = Vec::new();
         self.ended
@@ -111,11 +128,31 @@ impl Observer {
         if !ends.is_empty() {
             state.commit(Vec::new(), ends).await?;
         }
-        Ok(Some(Seen {
+        let (held, in_flight) = routing(state).await;
+        Ok(Ok(Seen {
             under_way,
             instances,
-            held: held(state).await,
+            unknown,
+            held,
+            in_flight,
         }))
+    }
+
+    /// Says each trouble with the driver once.
+    async fn say(&mut self, state: &State, error: Option<&String>) -> Result<(), PersistError> {
+        if let Some(error) = error
+            && self.trouble.as_ref() != Some(error)
+        {
+            tracing::warn!(
+                driver = state.driver.kind(),
+                error,
+                "the driver does not say what runs"
+            );
+            let event = trouble("container_driver", Vec::new(), error);
+            state.commit(Vec::new(), vec![event]).await?;
+        }
+        self.trouble = error.cloned();
+        Ok(())
     }
 
     /// Adds what the records say. Called with the write lock held.
@@ -154,7 +191,9 @@ impl Observer {
             starting: seen.under_way.starting,
             stopping: seen.under_way.stopping,
             start_failures: seen.under_way.failures,
+            unknown: seen.unknown,
             held,
+            in_flight: seen.in_flight,
         }
     }
 
@@ -167,13 +206,18 @@ impl Observer {
     }
 }
 
-/// Which instances agents may still use.
-async fn held(state: &State) -> Held {
+/// Which instances agents may still use, and how many requests they have there.
+async fn routing(state: &State) -> (Held, Option<InFlight>) {
+    // Before it is asked who there is: who comes later is asked later.
+    let now_ms = now_ms();
     let agents = protocol::agents(&*state.store, &state.config.prefix);
     match timeout(STORE_MAX, agents).await {
-        Ok(Ok(agents)) => state.traffic.publication.held(&agents),
+        Ok(Ok(agents)) => (
+            state.traffic.publication.held(&agents),
+            traffic::in_flight(state, &agents, now_ms),
+        ),
         // The publisher says what is wrong with the store.
-        Ok(Err(_)) | Err(_) => Held::Unknown,
+        Ok(Err(_)) | Err(_) => (Held::Unknown, None),
     }
 }
 
@@ -239,14 +283,12 @@ mod tests {
             ServiceKey::new("shop", "front", "front:1"),
             ServiceRecord {
                 instances: vec![InstanceRecord {
-                    id: "x".to_owned(),
-                    created_at_ms: 0,
-                    fingerprint: String::new(),
                     stage: Stage::Leaving {
                         since_ms: 0,
                         released_at_ms: None,
                         dead: true,
                     },
+                    ..InstanceRecord::wanted("x".to_owned(), "", "", 0)
                 }],
                 ..ServiceRecord::default()
             },
@@ -256,7 +298,9 @@ mod tests {
             let seen = Seen {
                 under_way: Calls::default().under_way(),
                 instances: BTreeMap::new(),
+                unknown: BTreeMap::new(),
                 held: Held::Only(BTreeSet::new()),
+                in_flight: None,
             };
             !observer.complete(seen, &records, &state).held.has_released("x")
         };

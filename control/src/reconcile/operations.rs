@@ -1,109 +1,121 @@
-//! What the API does to deployments and gateways. Each operation holds the write lock from its first reading
-//! to its commit, and commits everything or nothing. `archive` events are the API's.
+//! What the API does to deployments and gateways, inside a [`Transaction`]: its end decides whether any of it is
+//! stored. `archive` events are the API's.
 
 use weir_artifact::{
     Artifact, Blueprint, Deployment, Gateway, Intention, Kind, OrReference, Phase, Problem, Scale,
     ServiceStatus, read::DeployRequest,
 };
-use weir_persist::Write;
 use weir_plan::{Merged, gateway as rules};
 
 use super::{
+    quota,
     resolve::Resolver,
     settings,
     store::{last_port, put_last_port},
 };
 use crate::{
     error::{OperationError, problem},
-    state::{State, now_ms, plural, put},
+    state::{Shelf, Transaction, now_ms, plural},
 };
 
-pub(crate) use super::view::{deployment_as_blueprint, gateway_view, gateways_view};
+pub(crate) use super::view::{blueprint_of, deployment_as_blueprint, gateway_view, gateways_view};
 
 /// Merges a blueprint into the deployment `name`, or into the one that is named as the blueprint. Answers the
-/// deployment as it is stored, or would be.
+/// deployment as it is to be stored.
 pub(crate) async fn merge(
-    state: &State,
+    tx: &mut Transaction<'_>,
     name: Option<&str>,
     request: DeployRequest,
-    validate_only: bool,
 ) -> Result<Deployment, OperationError> {
-    let _guard = state.write_lock.lock().await;
-    let mut blueprint = requested(state, request).await?;
+    let mut blueprint = requested(tx, request).await?;
     let name = name.unwrap_or(&blueprint.name).to_owned();
     check_name(&name)?;
-    let existing = state.deployment(&name).await?;
-    let mut resolver = Resolver::new(state);
+    if tx.stored(plural(Kind::Workflow), &name).await?.is_some() {
+        return Err(collision("workflow", &name));
+    }
+    let existing = tx.deployment(&name).await?;
+    let mut resolver = Resolver::new(tx);
     resolver.blueprint(&mut blueprint, existing.as_ref()).await?;
     if !resolver.found.is_empty() {
         return Err(OperationError::Problems(resolver.found));
     }
-    let gateways = state.gateways().await?;
+    let breeds: Vec<Artifact> = resolver.inline_breeds().collect();
+    let gateways = tx.gateways().await?;
     let world = rules::World {
         gateways: &gateways,
-        last_port: last_port(state).await?,
+        last_port: last_port(tx).await?,
     };
     let merged = weir_plan::merge(
         existing.as_ref(),
         &name,
         &blueprint,
         &world,
-        &settings(state),
+        &settings(tx.state()),
         now_ms(),
     )
     .map_err(OperationError::Problems)?;
-    if !validate_only {
-        let breeds = resolver.inline_breeds().map(|breed| put(&breed, None));
-        let writes = breeds.chain(merged_writes(&merged, world.last_port)).collect();
-        state.commit(writes, Vec::new()).await?;
+    quota::check(tx, existing.as_ref(), &merged.deployment).await?;
+    for breed in &breeds {
+        tx.put(breed);
     }
+    put_merged(tx, &merged, world.last_port);
     Ok(merged.deployment)
 }
 
 /// Removes the services that the blueprint names from a deployment; without a request nothing. Answers the
-/// deployment as it is stored, or would be.
+/// deployment as it is to be stored.
 pub(crate) async fn slice(
-    state: &State,
+    tx: &mut Transaction<'_>,
     name: &str,
     request: Option<DeployRequest>,
-    validate_only: bool,
 ) -> Result<Deployment, OperationError> {
-    let _guard = state.write_lock.lock().await;
-    let existing = deployment(state, name).await?;
+    let existing = deployment(tx, name).await?;
     let Some(request) = request else {
         return Ok(existing);
     };
-    let blueprint = requested(state, request).await?;
-    let gateways = state.gateways().await?;
+    let blueprint = requested(tx, request).await?;
+    let gateways = tx.gateways().await?;
     let world = rules::World {
         gateways: &gateways,
-        last_port: last_port(state).await?,
+        last_port: last_port(tx).await?,
     };
-    let sliced = weir_plan::slice(&existing, &blueprint, &world, &settings(state), now_ms())
+    let sliced = weir_plan::slice(&existing, &blueprint, &world, &settings(tx.state()), now_ms())
         .map_err(OperationError::Problems)?;
-    if !validate_only && sliced.deployment != existing {
-        let writes = merged_writes(&sliced, world.last_port).collect();
-        state.commit(writes, Vec::new()).await?;
+    if sliced.deployment != existing {
+        put_merged(tx, &sliced, world.last_port);
     }
     Ok(sliced.deployment)
 }
 
-/// Sets the scale of a service, which is deployed anew with it. Answers the scale that was set.
+/// Sets the scale of a service, which is deployed anew with it. Answers the scale that is to be.
 pub(crate) async fn set_scale(
-    state: &State,
+    tx: &mut Transaction<'_>,
     deployment_name: &str,
     cluster: &str,
     service: &str,
     scale: OrReference<Scale>,
 ) -> Result<Scale, OperationError> {
-    let _guard = state.write_lock.lock().await;
     let scale = match scale {
         OrReference::Inline(scale) => scale,
-        OrReference::Reference(name) => Resolver::new(state).scale(&name).await?.ok_or_else(|| {
+        OrReference::Reference(name) => Resolver::new(tx).scale(&name).await?.ok_or_else(|| {
             OperationError::problem("ArtifactNotFound", format!("there is no scale `{name}`"))
         })?,
     };
-    let mut deployment = deployment(state, deployment_name).await?;
+    let existing = deployment(tx, deployment_name).await?;
+    let mut wanted = existing.clone();
+    if !rescale(&mut wanted, cluster, service, scale) {
+        return Err(OperationError::NotFound {
+            kind: "service",
+            name: format!("{deployment_name}/{cluster}/{service}"),
+        });
+    }
+    quota::check(tx, Some(&existing), &wanted).await?;
+    tx.put(&Artifact::Deployment(wanted));
+    Ok(scale)
+}
+
+/// Gives a service of a deployment another scale, with which it is deployed anew; whether it is there.
+pub(crate) fn rescale(deployment: &mut Deployment, cluster: &str, service: &str, scale: Scale) -> bool {
     let services = deployment
         .clusters
         .get_mut(cluster)
@@ -118,10 +130,7 @@ pub(crate) async fn set_scale(
             (runtime.status.intention == Intention::Deployment).then_some((&mut service.scale, runtime))
         });
     let Some((stored, runtime)) = found else {
-        return Err(OperationError::NotFound {
-            kind: "service",
-            name: format!("{deployment_name}/{cluster}/{service}"),
-        });
+        return false;
     };
     *stored = Some(OrReference::Inline(scale));
     let now_ms = now_ms();
@@ -132,71 +141,64 @@ pub(crate) async fn set_scale(
         phase_since_ms: now_ms,
         notification: None,
     };
-    let writes = vec![put(&Artifact::Deployment(deployment), None)];
-    state.commit(writes, Vec::new()).await?;
-    Ok(scale)
+    true
 }
 
-/// Creates or replaces a gateway. Answers it as it is stored, or would be.
+/// Creates or replaces a gateway. Answers it as it is to be stored.
 pub(crate) async fn put_gateway(
-    state: &State,
+    tx: &mut Transaction<'_>,
     mut gateway: Gateway,
     create: bool,
-    validate_only: bool,
 ) -> Result<Gateway, OperationError> {
-    let _guard = state.write_lock.lock().await;
-    let mut resolver = Resolver::new(state);
+    let mut resolver = Resolver::new(tx);
     resolver.gateway(&mut gateway).await?;
     if !resolver.found.is_empty() {
         return Err(OperationError::Problems(resolver.found));
     }
-    let owner = owner(state, &gateway.name).await?;
-    let gateways = state.gateways().await?;
+    let owner = owner(tx, &gateway.name).await?;
+    let gateways = tx.gateways().await?;
+    let before = last_port(tx).await?;
     let world = rules::World {
         gateways: &gateways,
-        last_port: last_port(state).await?,
+        last_port: before,
     };
-    let prepared = rules::prepare(gateway, create, owner.as_ref(), &world, &settings(state))
+    let prepared = rules::prepare(gateway, create, owner.as_ref(), &world, &settings(tx.state()))
         .map_err(OperationError::Problems)?;
-    if !validate_only {
-        let mut writes = vec![put(&Artifact::Gateway(prepared.gateway.clone()), None)];
-        writes.extend(
-            prepared
-                .deployment
-                .map(|deployment| put(&Artifact::Deployment(deployment), None)),
-        );
-        writes.extend(counter(prepared.last_port, world.last_port));
-        state.commit(writes, Vec::new()).await?;
+    tx.put(&Artifact::Gateway(prepared.gateway.clone()));
+    if let Some(deployment) = prepared.deployment {
+        tx.put(&Artifact::Deployment(deployment));
     }
+    put_counter(tx, prepared.last_port, before);
     Ok(prepared.gateway)
 }
 
 /// Removes a gateway. One that does not exist is [`OperationError::NotFound`].
-pub(crate) async fn delete_gateway(
-    state: &State,
-    name: &str,
-    validate_only: bool,
-) -> Result<(), OperationError> {
-    let _guard = state.write_lock.lock().await;
-    let owner = owner(state, name).await?;
+pub(crate) async fn delete_gateway(tx: &mut Transaction<'_>, name: &str) -> Result<(), OperationError> {
+    let owner = owner(tx, name).await?;
     rules::may_remove(name, owner.as_ref()).map_err(OperationError::Problems)?;
-    if state.gateway(name).await?.is_none() {
+    if tx.gateway(name).await?.is_none() {
         return Err(OperationError::NotFound {
             kind: "gateway",
             name: name.to_owned(),
         });
     }
-    if !validate_only {
-        state.commit(vec![delete_of(name)], Vec::new()).await?;
-    }
+    tx.remove(plural(Kind::Gateway), name);
     Ok(())
 }
 
-async fn requested(state: &State, request: DeployRequest) -> Result<Blueprint, OperationError> {
+/// A workflow may not have the name of a deployment, and the reverse (spec of the artifacts §10).
+pub(crate) fn collision(other: &str, name: &str) -> OperationError {
+    OperationError::problem(
+        "DeploymentWorkflowNameCollision",
+        format!("there is a {other} `{name}`; deployments and workflows cannot share a name"),
+    )
+}
+
+async fn requested(shelf: &Shelf, request: DeployRequest) -> Result<Blueprint, OperationError> {
     match request {
         DeployRequest::Blueprint(blueprint) => Ok(*blueprint),
         DeployRequest::Reference(name) => {
-            let stored = state.blueprint(&name).await?;
+            let stored = shelf.blueprint(&name).await?;
             stored.ok_or_else(|| {
                 OperationError::problem("ArtifactNotFound", format!("there is no blueprint `{name}`"))
             })
@@ -219,8 +221,8 @@ fn check_name(name: &str) -> Result<(), OperationError> {
 }
 
 /// A deployment that must be there.
-pub(super) async fn deployment(state: &State, name: &str) -> Result<Deployment, OperationError> {
-    state
+pub(super) async fn deployment(shelf: &Shelf, name: &str) -> Result<Deployment, OperationError> {
+    shelf
         .deployment(name)
         .await?
         .ok_or_else(|| OperationError::NotFound {
@@ -230,34 +232,26 @@ pub(super) async fn deployment(state: &State, name: &str) -> Result<Deployment, 
 }
 
 /// The deployment that a gateway's name begins with.
-async fn owner(state: &State, gateway: &str) -> Result<Option<Deployment>, OperationError> {
+async fn owner(shelf: &Shelf, gateway: &str) -> Result<Option<Deployment>, OperationError> {
     match gateway.split_once('/') {
-        Some((first, _)) => Ok(state.deployment(first).await?),
+        Some((first, _)) => Ok(shelf.deployment(first).await?),
         None => Ok(None),
     }
 }
 
-fn merged_writes(merged: &Merged, last_port: Option<u16>) -> impl Iterator<Item = Write> {
-    let deployment = put(&Artifact::Deployment(merged.deployment.clone()), None);
-    let gateways = merged
-        .gateways
-        .iter()
-        .map(|gateway| put(&Artifact::Gateway(gateway.clone()), None));
-    let removed = merged.removed.iter().map(|name| delete_of(name));
-    let counter = counter(merged.last_port, last_port);
-    std::iter::once(deployment)
-        .chain(gateways)
-        .chain(removed)
-        .chain(counter)
+fn put_merged(tx: &mut Transaction<'_>, merged: &Merged, last_port: Option<u16>) {
+    tx.put(&Artifact::Deployment(merged.deployment.clone()));
+    for gateway in &merged.gateways {
+        tx.put(&Artifact::Gateway(gateway.clone()));
+    }
+    for name in &merged.removed {
+        tx.remove(plural(Kind::Gateway), name);
+    }
+    put_counter(tx, merged.last_port, last_port);
 }
 
-fn counter(now: Option<u16>, before: Option<u16>) -> Option<Write> {
-    now.filter(|_| now != before).map(put_last_port)
-}
-
-fn delete_of(gateway: &str) -> Write {
-    Write::Delete {
-        kind: plural(Kind::Gateway).to_owned(),
-        name: gateway.to_owned(),
+fn put_counter(tx: &mut Transaction<'_>, now: Option<u16>, before: Option<u16>) {
+    if let Some(port) = now.filter(|_| now != before) {
+        put_last_port(tx, port);
     }
 }

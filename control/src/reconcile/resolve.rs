@@ -4,27 +4,27 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use weir_artifact::{
-    Artifact, Blueprint, Breed, Cluster, Deployment, Gateway, Kind, NamedScale, OrReference, Problem, Route,
-    Scale, Service,
+    Artifact, Blueprint, Breed, Cluster, Deployment, Gateway, Kind, NamedScale, OrReference, Problem,
+    Rewrite, Route, Scale, Service,
 };
 use weir_model::Condition;
 use weir_persist::PersistError;
 
-use crate::{error::problem, state::State};
+use crate::{error::problem, state::Shelf};
 
 /// Resolves what a request refers to, and collects what is not there.
 #[derive(Debug)]
 pub(super) struct Resolver<'a> {
-    state: &'a State,
+    shelf: &'a Shelf,
     /// Breeds given in place, by name: they are stored as artifacts of their own, and others may refer to them.
     inline: BTreeMap<String, Breed>,
     pub(super) found: Vec<Problem>,
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(state: &'a State) -> Self {
+    pub(super) fn new(shelf: &'a Shelf) -> Self {
         Self {
-            state,
+            shelf,
             inline: BTreeMap::new(),
             found: Vec::new(),
         }
@@ -86,7 +86,7 @@ impl<'a> Resolver<'a> {
                 let reference = reference.clone();
                 let breed = match self.inline.get(&reference) {
                     Some(breed) => Some(breed.clone()),
-                    None => self.state.breed(&reference).await?,
+                    None => self.shelf.breed(&reference).await?,
                 };
                 match breed.or_else(|| running(existing, name, &reference)) {
                     Some(breed) => service.breed = OrReference::Inline(breed),
@@ -110,11 +110,11 @@ impl<'a> Resolver<'a> {
 
     /// The scale of that name.
     pub(super) async fn scale(&self, name: &str) -> Result<Option<Scale>, PersistError> {
-        let named: Option<NamedScale> = self.state.scale(name).await?;
+        let named: Option<NamedScale> = self.shelf.scale(name).await?;
         Ok(named.map(|named| named.scale))
     }
 
-    /// Puts the conditions of a gateway in place.
+    /// Puts the routes, conditions and rewrites of a gateway in place.
     pub(super) async fn gateway(&mut self, gateway: &mut Gateway) -> Result<(), PersistError> {
         self.routes(&mut gateway.routes, "routes").await
     }
@@ -126,12 +126,25 @@ impl<'a> Resolver<'a> {
     ) -> Result<(), PersistError> {
         for (key, route) in routes {
             let path = format!("{path}/{key}");
-            match route {
-                OrReference::Reference(name) => {
-                    let name = name.clone();
-                    self.missing("route", &name, path);
+            if let OrReference::Reference(name) = route {
+                let name = name.clone();
+                match self.shelf.artifact(Kind::Route, &name).await? {
+                    Some(Artifact::Route(named)) => *route = OrReference::Inline(named.route),
+                    _ => self.missing("route", &name, path.clone()),
                 }
+            }
+            match route {
+                OrReference::Reference(_) => {}
                 OrReference::Inline(route) => {
+                    for (index, rewrite) in route.rewrites.iter_mut().enumerate() {
+                        if let Rewrite::Reference(name) = rewrite {
+                            let name = name.clone();
+                            match self.shelf.artifact(Kind::Rewrite, &name).await? {
+                                Some(Artifact::Rewrite(named)) => *rewrite = Rewrite::Path(named.path),
+                                _ => self.missing("rewrite", &name, format!("{path}/rewrites/{index}")),
+                            }
+                        }
+                    }
                     if let Some(OrReference::Reference(name)) = &route.condition {
                         let name = name.clone();
                         match self.condition(&name).await? {
@@ -146,7 +159,7 @@ impl<'a> Resolver<'a> {
     }
 
     async fn condition(&self, name: &str) -> Result<Option<Condition>, PersistError> {
-        Ok(match self.state.artifact(Kind::Condition, name).await? {
+        Ok(match self.shelf.artifact(Kind::Condition, name).await? {
             Some(Artifact::Condition(named)) => Some(named.condition),
             _ => None,
         })

@@ -1,12 +1,14 @@
 //! Actions as one commit.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use weir_artifact::{Artifact, Kind};
-use weir_persist::{EventDraft, Write};
+use weir_persist::{EventDraft, PersistError, Write};
 use weir_plan::{Action, ServiceKey, Synchronization, apply};
 
 use super::load::World;
-use crate::state::{plural, put};
+use crate::state::{Shelf, Transaction, plural, put};
 
 /// Kind under which what is remembered of services is stored, by `deployment/cluster/service`.
 pub(super) const RECORDS: &str = "service-records";
@@ -19,14 +21,25 @@ const LAST_PORT: &str = "gateway-port";
 pub(super) fn writes(world: &World, actions: &[Action], now_ms: u64) -> (Vec<Write>, Vec<EventDraft>) {
     let mut writes = Vec::new();
     let mut events = Vec::new();
+    let mut by_deployment: HashMap<&str, Vec<&Action>> = HashMap::new();
+    for action in actions {
+        if let Action::Runtime(key, _) | Action::Remove(key) = action {
+            by_deployment.entry(&key.deployment).or_default().push(action);
+        } else if let Action::RemoveDeployment(name) = action {
+            by_deployment.entry(name).or_default().push(action);
+        }
+    }
     for deployment in &world.deployments {
+        let Some(actions) = by_deployment.get(deployment.name.as_str()) else {
+            continue;
+        };
         let mut changed = deployment.clone();
         for action in actions {
             apply(&mut changed, action);
         }
         let removed = actions
             .iter()
-            .any(|action| matches!(action, Action::RemoveDeployment(name) if *name == deployment.name));
+            .any(|action| matches!(action, Action::RemoveDeployment(_)));
         // Removed in the run that took its last service: nobody needs to see it empty.
         if removed || (changed.clusters.is_empty() && !deployment.clusters.is_empty()) {
             writes.push(Write::Delete {
@@ -71,20 +84,13 @@ fn announcement(key: &ServiceKey, what: Synchronization, now_ms: u64) -> EventDr
 }
 
 /// The port of the range that was given last.
-pub(super) async fn last_port(
-    state: &crate::state::State,
-) -> Result<Option<u16>, weir_persist::PersistError> {
-    let stored = state.persist.get(COUNTERS, LAST_PORT).await?;
+pub(super) async fn last_port(shelf: &Shelf) -> Result<Option<u16>, PersistError> {
+    let stored = shelf.stored(COUNTERS, LAST_PORT).await?;
     let number = stored.and_then(|stored| stored.body.as_u64());
     Ok(number.and_then(|number| u16::try_from(number).ok()))
 }
 
-/// The write that stores it.
-pub(super) fn put_last_port(port: u16) -> Write {
-    Write::Put {
-        kind: COUNTERS.to_owned(),
-        name: LAST_PORT.to_owned(),
-        body: port.into(),
-        expect: None,
-    }
+/// Stores it.
+pub(super) fn put_last_port(tx: &mut Transaction<'_>, port: u16) {
+    tx.put_record(COUNTERS, LAST_PORT, port.into());
 }

@@ -1,5 +1,7 @@
 //! The reconciler with a driver, a store and a storage in memory.
 
+pub(crate) mod alone;
+mod faults;
 pub(crate) mod rig;
 
 use std::{sync::Arc, time::Duration};
@@ -13,10 +15,9 @@ use weir_driver::{
 use weir_model::{Generation, Target};
 use weir_persist::Page;
 
+use self::alone::{delete_gateway, merge, put_gateway, set_scale, slice};
 use self::rig::{Agent, Rig, eventually, front, gateway, request};
-use super::operations::{
-    delete_gateway, deployment_as_blueprint, gateway_view, merge, put_gateway, set_scale, slice,
-};
+use super::operations::{deployment_as_blueprint, gateway_view};
 use crate::error::OperationError;
 
 fn codes(error: OperationError) -> Vec<&'static str> {

@@ -3,11 +3,17 @@
 use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
-use weir_artifact::{Blueprint, Cluster, Deployment, Gateway, Intention, OrReference, RouteTarget, Service};
+use weir_artifact::{
+    Artifact, Blueprint, Cluster, Deployment, Gateway, Intention, Kind, OrReference, RouteTarget, Service,
+};
 use weir_model::Target;
+use weir_persist::PersistError;
 
 use super::settings;
-use crate::{error::OperationError, state::State};
+use crate::{
+    error::OperationError,
+    state::{Shelf, State, typed},
+};
 
 /// A gateway with what is known of it at the moment: whether it is published, and where its routes lead.
 pub(crate) async fn gateway_view(state: &State, name: &str) -> Result<Option<Gateway>, OperationError> {
@@ -25,7 +31,13 @@ pub(crate) async fn gateways_view(state: &State) -> Result<Vec<Gateway>, Operati
     Ok(gateways)
 }
 
-fn show(gateways: &mut [Gateway], deployments: &[Deployment], published: &BTreeSet<String>, state: &State) {
+/// Completes gateways as the API shows them; `published` are the names of those that agents serve.
+pub(crate) fn show(
+    gateways: &mut [Gateway],
+    deployments: &[Deployment],
+    published: &BTreeSet<String>,
+    state: &State,
+) {
     let lowered = weir_plan::lower(gateways, deployments, &settings(state));
     let ports: IndexMap<String, u16> = gateways
         .iter()
@@ -67,10 +79,30 @@ fn targets(target: &Target, ports: &IndexMap<String, u16>) -> Vec<RouteTarget> {
 
 /// A deployment as the blueprint that would make it: without what runs, with its external gateways. A
 /// deployment that does not exist is [`OperationError::NotFound`].
-pub(crate) async fn deployment_as_blueprint(state: &State, name: &str) -> Result<Blueprint, OperationError> {
-    let deployment = super::operations::deployment(state, name).await?;
-    let gateways = state.gateways().await?;
-    Ok(as_blueprint(deployment, &gateways))
+pub(crate) async fn deployment_as_blueprint(shelf: &Shelf, name: &str) -> Result<Blueprint, OperationError> {
+    let blueprint = blueprint_of(shelf, name).await?;
+    blueprint.ok_or_else(|| OperationError::NotFound {
+        kind: "deployment",
+        name: name.to_owned(),
+    })
+}
+
+/// The same; `None` for a deployment that does not exist.
+pub(crate) async fn blueprint_of(shelf: &Shelf, name: &str) -> Result<Option<Blueprint>, PersistError> {
+    let Some(deployment) = shelf.deployment(name).await? else {
+        return Ok(None);
+    };
+    // Reading a gateway costs far more than passing over it.
+    let prefix = format!("{name}/");
+    let mut gateways = Vec::new();
+    for stored in shelf.all_stored(Kind::Gateway.plural()).await? {
+        if stored.name.starts_with(&prefix)
+            && let Artifact::Gateway(gateway) = typed(Kind::Gateway, &stored)?
+        {
+            gateways.push(gateway);
+        }
+    }
+    Ok(Some(as_blueprint(deployment, &gateways)))
 }
 
 fn as_blueprint(deployment: Deployment, gateways: &[Gateway]) -> Blueprint {

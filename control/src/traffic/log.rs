@@ -4,6 +4,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use weir_model::{Acknowledgement, Frame};
 
+use super::{in_flight::Busy, past::Past};
+
 /// Frames that are kept of an agent: two minutes.
 pub(super) const FRAMES_MAX: usize = 120;
 
@@ -13,15 +15,54 @@ pub(super) struct AgentLog {
     pub(super) acknowledgement: Acknowledgement,
     /// Whether its key is in the store: its lease is not over.
     pub(super) live: bool,
+    /// Requests under way; `None` while that is not known.
+    pub(super) busy: Option<Busy>,
+    /// When its figures were read last, and attempts since that failed.
+    pub(super) reached_at_ms: Option<u64>,
+    pub(super) failed: u32,
+    /// What was told of it last.
+    pub(super) told: Condition,
+    /// Of the runs before.
+    pub(super) past: Past,
     /// Oldest first, all of one run.
     frames: VecDeque<Arc<Frame>>,
 }
 
+/// What there is to tell of an agent beyond its figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Condition {
+    /// Its store does not answer it.
+    pub(super) is_stale: bool,
+    /// It does not answer.
+    pub(super) is_unreachable: bool,
+}
+
+/// An agent that did not answer so often in a row is not reachable: one answer may be late.
+const FAILED_MAX: u32 = 2;
+
 impl AgentLog {
+    /// How it is now.
+    pub(super) fn condition(&self) -> Condition {
+        Condition {
+            is_stale: self.stale_ms().is_some_and(|stale_ms| stale_ms > 0),
+            is_unreachable: self.failed >= FAILED_MAX,
+        }
+    }
+
+    /// How long its store was silent when it answered last; `None` if it did not say.
+    pub(super) fn stale_ms(&self) -> Option<u64> {
+        self.latest()?.stale_ms
+    }
+
     pub(super) fn new(acknowledgement: Acknowledgement) -> Self {
         Self {
             acknowledgement,
             live: true,
+            busy: None,
+            reached_at_ms: None,
+            failed: 0,
+            told: Condition::default(),
+            past: Past::default(),
             frames: VecDeque::new(),
         }
     }
@@ -30,6 +71,7 @@ impl AgentLog {
     pub(super) fn add(&mut self, frame: Arc<Frame>) {
         if let Some(last) = self.frames.back() {
             if last.started_at_ms != frame.started_at_ms {
+                self.past.end(last);
                 self.frames.clear();
             } else if last.at_ms >= frame.at_ms {
                 return;
@@ -74,7 +116,9 @@ mod tests {
             at_ms,
             generation: Generation(1),
             digest: None,
+            stale_ms: None,
             gateways: Vec::new(),
+            departed: None,
         })
     }
 
@@ -89,6 +133,7 @@ mod tests {
             version: String::new(),
             started_at_ms: 0,
             at_ms: 0,
+            stale_ms: 0,
         });
         for (started, at) in frames {
             log.add(frame(*started, *at));

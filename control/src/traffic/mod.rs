@@ -8,7 +8,10 @@
 //!
 //! **Absent.** No storage: this is the last two minutes.
 
+mod in_flight;
 mod log;
+mod measure;
+mod past;
 mod pull;
 mod view;
 mod window;
@@ -29,6 +32,10 @@ use crate::{
 
 use self::log::AgentLog;
 
+pub(crate) use in_flight::in_flight;
+#[cfg(test)]
+pub(crate) use measure::MeasuredRoute;
+pub(crate) use measure::{Measured, MeasuredGateway, measured};
 pub(crate) use view::{TrafficQuery, agents, traffic};
 
 /// Agents that are kept, live or not.
@@ -46,7 +53,7 @@ pub(crate) struct Traffic {
     /// What was published.
     pub(crate) publication: Publication,
     agents: Mutex<BTreeMap<String, AgentLog>>,
-    client: std::sync::OnceLock<reqwest::Client>,
+    clients: std::sync::OnceLock<pull::Clients>,
     /// Serialises readings.
     read_at_ms: tokio::sync::Mutex<ReadAt>,
 }

@@ -8,7 +8,7 @@ use weir_model::{Acknowledgement, Frame};
 use weir_persist::EventDraft;
 use weir_store::protocol;
 
-use super::{AGENTS_MAX, log::AgentLog};
+use super::{AGENTS_MAX, in_flight::Busy, log::AgentLog};
 use crate::{
     reconcile::trouble,
     state::{State, now_ms},
@@ -20,6 +20,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most agents that are asked at one time.
 const ASKED_MAX: usize = 32;
+/// An agent whose lease is over, and that did not answer so often in a row, is not asked any more.
+const GONE_FAILURES: u32 = 10;
 /// An agent whose lease is over is forgotten after this time in milliseconds.
 const FORGET_MS: u64 = 10 * 60 * 1000;
 
@@ -29,43 +31,149 @@ pub(super) async fn acknowledgements(state: &State) {
     // While the store is away, what it said last stands: the lease may well go on.
     if let Ok(Ok(acknowledged)) = acknowledged {
         let refusals = note(state, acknowledged);
-        if !refusals.is_empty()
-            && let Err(error) = state.commit(Vec::new(), refusals).await
-        {
-            tracing::warn!(
-                error = crate::reconcile::chain(&error),
-                "an event could not be stored"
-            );
+        commit(state, refusals).await;
+    }
+}
+
+/// What the agents are asked with.
+#[derive(Debug)]
+pub(super) struct Clients {
+    /// For plain HTTP: it needs no certificates of the system, which need not be there.
+    plain: reqwest::Client,
+    /// For TLS, or why there is none.
+    secure: Result<reqwest::Client, String>,
+}
+
+impl Clients {
+    fn new(authority: Option<&std::path::Path>) -> Self {
+        let plain = reqwest::Client::builder().tls_certs_only([]).build();
+        let secure = match authority {
+            None => reqwest::Client::builder()
+                .build()
+                .map_err(|error| error.to_string()),
+            Some(path) => trusting(path).map_err(|error| {
+                tracing::error!(path = %path.display(), error, "agents with TLS cannot be asked");
+                error
+            }),
+        };
+        Self {
+            plain: plain.expect("a client without certificates needs nothing of the system"),
+            secure,
         }
     }
 }
 
-/// Reads the frame of every live agent.
+/// A client that trusts what these certificates have signed, and nothing else.
+fn trusting(path: &std::path::Path) -> Result<reqwest::Client, String> {
+    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())?;
+    let client = reqwest::Client::builder().tls_certs_only(certificates).build();
+    client.map_err(|error| crate::reconcile::chain(&error))
+}
+
+/// Reads the frames of every agent, also of those whose leases are over: they may have lost the store alone. Tells of
+/// those whose condition has changed.
 pub(super) async fn frames(state: &State) {
-    let live: Vec<(String, String)> = state
+    let known: Vec<(String, String, u64)> = state
         .traffic
         .agents()
         .iter()
-        .filter(|(_, log)| log.live)
-        .filter_map(|(id, log)| Some((id.clone(), log.acknowledgement.admin.clone()?)))
+        // One that is gone is not waited for again and again.
+        .filter(|(_, log)| log.live || log.failed < GONE_FAILURES)
+        .filter_map(|(id, log)| {
+            let since_ms = log.latest().map_or(0, |frame| frame.at_ms);
+            Some((id.clone(), log.acknowledgement.admin.clone()?, since_ms))
+        })
         .collect();
-    let client = state.traffic.client.get_or_init(reqwest::Client::new);
-    futures::stream::iter(live)
-        .for_each_concurrent(ASKED_MAX, |(id, admin)| async move {
-            match timeout(ANSWER_MAX, frame(client, &admin)).await {
-                Ok(Ok(frame)) if frame.agent.as_str() == id => {
-                    if let Some(log) = state.traffic.agents().get_mut(&id) {
+    let clients = state
+        .traffic
+        .clients
+        .get_or_init(|| Clients::new(state.config.agent_authority.as_deref()));
+    futures::stream::iter(known)
+        .for_each_concurrent(ASKED_MAX, |(id, admin, since_ms)| async move {
+            let asked_at_ms = now_ms();
+            let answer = match timeout(ANSWER_MAX, ask(state, clients, &admin, since_ms)).await {
+                Ok(Ok(frames)) => match frames.iter().find(|frame| frame.agent.as_str() != id) {
+                    None => Ok(frames),
+                    Some(other) => Err(format!("another agent ({}) answers at its address", other.agent)),
+                },
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err("it does not answer in time".to_owned()),
+            };
+            let mut agents = state.traffic.agents();
+            let Some(log) = agents.get_mut(&id) else { return };
+            match answer {
+                Ok(frames) => {
+                    if let Some(newest) = frames.last() {
+                        log.busy = Busy::of(newest, asked_at_ms);
+                        log.failed = 0;
+                        log.reached_at_ms = Some(now_ms());
+                    }
+                    for frame in frames {
                         log.add(Arc::new(frame));
                     }
                 }
-                Ok(Ok(frame)) => {
-                    tracing::debug!(agent = id, other = %frame.agent, "another agent answers at its address");
+                Err(error) => {
+                    log.failed = log.failed.saturating_add(1);
+                    tracing::debug!(agent = id, error, "the agent's figures cannot be read");
                 }
-                Ok(Err(error)) => tracing::debug!(agent = id, error, "the agent's figures cannot be read"),
-                Err(_) => tracing::debug!(agent = id, "the agent does not answer in time"),
             }
         })
         .await;
+    let told = conditions(state);
+    commit(state, told).await;
+}
+
+/// Events for agents whose condition has changed.
+fn conditions(state: &State) -> Vec<EventDraft> {
+    let mut events = Vec::new();
+    for (id, log) in state.traffic.agents().iter_mut() {
+        let (before, now) = (log.told, log.condition());
+        if before == now {
+            continue;
+        }
+        let mut tell = |word: &str, value: serde_json::Value| {
+            events.push(EventDraft {
+                tags: vec![
+                    "info".to_owned(),
+                    format!("gateway_agent:{word}"),
+                    format!("agents:{id}"),
+                ],
+                value,
+                timestamp_ms: now_ms(),
+                kind: "event".to_owned(),
+            });
+        };
+        if before.is_stale != now.is_stale {
+            let word = if now.is_stale { "stale" } else { "fresh" };
+            let value = serde_json::json!({
+                "stale_ms": log.stale_ms(),
+                "generation": log.acknowledgement.generation,
+            });
+            tell(word, value);
+        }
+        if before.is_unreachable != now.is_unreachable {
+            let word = match (now.is_unreachable, log.live) {
+                (true, true) => "unreachable",
+                (true, false) => "gone",
+                (false, _) => "reachable",
+            };
+            tell(word, serde_json::json!({ "admin": log.acknowledgement.admin }));
+        }
+        log.told = now;
+    }
+    events
+}
+
+async fn commit(state: &State, events: Vec<EventDraft>) {
+    // Of several controls one tells.
+    if events.is_empty() || !crate::leader::may_act(state) {
+        return;
+    }
+    if let Err(error) = state.commit(Vec::new(), events).await {
+        let error = crate::reconcile::chain(&error);
+        tracing::warn!(error, "an event could not be stored");
+    }
 }
 
 /// Notes what the agents acknowledged. Gives an event for each refusal that is new.
@@ -108,10 +216,21 @@ fn note(state: &State, acknowledged: Vec<Acknowledgement>) -> Vec<EventDraft> {
     events
 }
 
-async fn frame(client: &reqwest::Client, admin: &str) -> Result<Frame, String> {
+/// The frames of an agent after that time, oldest first.
+async fn ask(state: &State, clients: &Clients, admin: &str, since_ms: u64) -> Result<Vec<Frame>, String> {
     let said = |error: reqwest::Error| crate::reconcile::chain(&error);
-    let mut answer = client
-        .get(format!("http://{admin}/frames"))
+    let (client, base) = match admin.strip_prefix("https://") {
+        Some(_) => (clients.secure.as_ref().map_err(Clone::clone)?, admin.to_owned()),
+        None => (
+            &clients.plain,
+            format!("http://{}", admin.trim_start_matches("http://")),
+        ),
+    };
+    let mut request = client.get(format!("{base}/frames?since={since_ms}"));
+    if let Some(token) = &state.config.agent_token {
+        request = request.bearer_auth(token.reveal());
+    }
+    let mut answer = request
         .send()
         .await
         .and_then(reqwest::Response::error_for_status)
@@ -123,5 +242,11 @@ async fn frame(client: &reqwest::Client, admin: &str) -> Result<Frame, String> {
         }
         body.extend_from_slice(&chunk);
     }
-    serde_json::from_slice(&body).map_err(|error| error.to_string())
+    let wrong = |error: serde_json::Error| error.to_string();
+    // One without a list is older than `since`.
+    if body.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice(&body).map_err(wrong)
+    } else {
+        Ok(vec![serde_json::from_slice(&body).map_err(wrong)?])
+    }
 }

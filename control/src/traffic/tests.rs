@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{Json, Router, routing::get};
@@ -12,11 +13,11 @@ use weir_model::{
     LatencyCounts, OutcomeCounts, Refusal, RouteFrame, RouteName,
 };
 
-use super::{TrafficQuery, agents, read, traffic, window};
+use super::{TrafficQuery, agents, measured, read, traffic, window};
 use crate::{
     error::OperationError,
     reconcile::{
-        operations::put_gateway,
+        tests::alone::put_gateway,
         tests::rig::{Agent, Rig, eventually, gateway},
     },
 };
@@ -63,12 +64,14 @@ fn frame(agent: &str, at_ms: u64, one: u64, two: u64, fives: u64) -> Frame {
         at_ms,
         generation: Generation(1),
         digest: None,
+        stale_ms: None,
         gateways: vec![GatewayFrame {
             name: GatewayName::new("shop").unwrap(),
             requests: one + two,
             unrouted: 0,
             routes: vec![route(ONE, one, 0), route(TWO, two, fives)],
         }],
+        departed: None,
     }
 }
 
@@ -109,6 +112,11 @@ fn near(value: f64, expected: f64) {
 async fn agents_are_added_within_the_window() {
     let rig = Rig::new();
     published(&rig).await;
+    assert_eq!(
+        measured(&rig.state, Duration::from_secs(10)).await,
+        None,
+        "without agents nothing is known"
+    );
     let store = Arc::clone(&rig.state.store);
     let snapshot = rig.published().await.unwrap();
     let mut servers = Vec::new();
@@ -160,6 +168,25 @@ async fn agents_are_added_within_the_window() {
     );
     assert_eq!(one.instances[0].healthy, None);
     assert_eq!(two.instances[0].healthy, Some(false), "an agent cannot reach it");
+
+    let all = measured(&rig.state, Duration::from_secs(10)).await.unwrap();
+    let shop = &all["shop"];
+    near(shop.whole.rate, 20.0);
+    near(shop.whole.response_time_ms, 2.0);
+    near(shop.whole.error_rate, 0.025);
+    assert!(shop.whole.has_failed && !shop.routes[ONE].whole.has_failed);
+    near(shop.routes[TWO].whole.error_rate, 0.1);
+    near(shop.routes[ONE].instances["127.0.0.1:1"].rate, 15.0);
+    crate::figures::round(&rig.state).await.unwrap();
+    for tags in [
+        &["gateways:shop", "gateway", "metrics:rate"][..],
+        &["gateways:shop", "routes:[127.0.0.1:2]", "route", "metrics:errorRate"],
+        &["instances:127.0.0.1:1", "instance", "instance-metrics:rate"],
+        &["gateways:shop", "gateway", "health"],
+        &["gateways:shop", "routes:[127.0.0.1:1]", "route", "health"],
+    ] {
+        assert_eq!(rig.events(tags).await, 1, "{tags:?}");
+    }
     for server in servers {
         server.abort();
     }
@@ -281,5 +308,69 @@ async fn a_refusal_is_told_once_for_each_agent() {
         2,
         "it was well in between"
     );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn totals_do_not_go_back_when_an_agent_restarts() {
+    let rig = Rig::new();
+    published(&rig).await;
+    let store = Arc::clone(&rig.state.store);
+    let (admin, shown, server) = serve(frame("a", 100_000, 1_000, 0, 0)).await;
+    Agent::join(&*store, "a", Some(admin))
+        .await
+        .acknowledge(&*store, None)
+        .await;
+    let query = TrafficQuery::default;
+    let requests = async || {
+        read(&rig.state, 0).await;
+        let seen = traffic(&rig.state, query()).await.unwrap();
+        (seen.gateways[0].requests, seen.gateways[0].routes[0].requests)
+    };
+    assert_eq!(requests().await, (1_000, 1_000));
+    // Another run has counted ten.
+    let mut fresh = frame("a", 101_000, 10, 0, 0);
+    fresh.started_at_ms = 100_500;
+    *shown.lock().unwrap() = fresh;
+    assert_eq!(requests().await, (1_010, 1_010));
+    server.abort();
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn an_agent_whose_store_is_silent_is_told_once_and_shown() {
+    let rig = Rig::new();
+    published(&rig).await;
+    let store = Arc::clone(&rig.state.store);
+    let (admin, shown, server) = serve(frame("a", 100_000, 0, 0, 0)).await;
+    Agent::join(&*store, "a", Some(admin))
+        .await
+        .acknowledge(&*store, None)
+        .await;
+    let tell = async |at_ms: u64, stale_ms: Option<u64>| {
+        let mut frame = frame("a", at_ms, 0, 0, 0);
+        frame.stale_ms = stale_ms;
+        *shown.lock().unwrap() = frame;
+        read(&rig.state, 0).await;
+        agents(&rig.state).await.unwrap().remove(0)
+    };
+    let told = async |word: &str| rig.events(&[&format!("gateway_agent:{word}"), "agents:a"]).await;
+    let view = tell(101_000, Some(0)).await;
+    assert_eq!((view.state, view.stale_ms), ("live", Some(0)));
+    for at_ms in [102_000, 103_000] {
+        let view = tell(at_ms, Some(at_ms - 100_000)).await;
+        assert_eq!((view.state, view.stale_ms), ("stale", Some(at_ms - 100_000)));
+    }
+    assert_eq!((told("stale").await, told("fresh").await), (1, 0));
+    assert_eq!(tell(104_000, Some(0)).await.state, "live");
+    assert_eq!((told("stale").await, told("fresh").await), (1, 1));
+    server.abort();
+    let _ = server.await;
+    eventually(async || {
+        read(&rig.state, 0).await;
+        agents(&rig.state).await.unwrap()[0].state == "unreachable"
+    })
+    .await;
+    eventually(async || told("unreachable").await == 1).await;
     rig.end().await;
 }

@@ -10,7 +10,11 @@ use super::{
     FRESH_MS, read,
     window::{self, GatewayFigures, RouteFigures, real},
 };
-use crate::{error::OperationError, reconcile::settings, state::State};
+use crate::{
+    error::OperationError,
+    reconcile::settings,
+    state::{State, now_ms},
+};
 
 /// Window if none is asked for, in seconds.
 const WINDOW_S: u64 = 10;
@@ -38,6 +42,19 @@ pub(crate) struct AgentView {
     pub(crate) at_ms: u64,
     /// Whether its lease is not over.
     pub(crate) live: bool,
+    /// `live`; `stale`: it serves, and its store does not answer it; `unreachable`: it does not answer control;
+    /// `gone`: neither.
+    pub(crate) state: &'static str,
+    /// How long its store was silent when it answered last, in milliseconds; `None`: not known.
+    pub(crate) stale_ms: Option<u64>,
+    /// How many generations it is behind what is published; `None`: nothing is.
+    pub(crate) lag: Option<u64>,
+    /// Since when what is published is not served by it, in milliseconds; 0: it is.
+    pub(crate) lag_ms: Option<u64>,
+    /// Time since it started, in milliseconds, by control's clock.
+    pub(crate) uptime_ms: u64,
+    /// When it answered control last, milliseconds since the Unix epoch.
+    pub(crate) reached_at_ms: Option<u64>,
 }
 
 /// What is asked of `/traffic`.
@@ -134,8 +151,17 @@ pub(crate) struct InstanceView {
 /// Every agent that was seen in the last minutes, in order of ids.
 pub(crate) async fn agents(state: &State) -> Result<Vec<AgentView>, OperationError> {
     read(state, FRESH_MS).await;
+    let published = state.traffic.publication.status();
+    let now_ms = now_ms();
     let logs = state.traffic.agents();
     let views = logs.values().map(|log| {
+        let condition = log.condition();
+        // What it said last to whom it can reach: the store, or control.
+        let told = log.latest().map(|frame| frame.generation);
+        let serves = told.unwrap_or_default().max(log.acknowledgement.generation);
+        let lag = published
+            .generation
+            .map(|newest| newest.0.saturating_sub(serves.0));
         let Acknowledgement {
             agent,
             admin,
@@ -146,6 +172,7 @@ pub(crate) async fn agents(state: &State) -> Result<Vec<AgentView>, OperationErr
             version,
             started_at_ms,
             at_ms,
+            stale_ms,
         } = log.acknowledgement.clone();
         AgentView {
             agent: agent.to_string(),
@@ -158,6 +185,22 @@ pub(crate) async fn agents(state: &State) -> Result<Vec<AgentView>, OperationErr
             started_at_ms,
             at_ms,
             live: log.live,
+            state: match (log.live, condition.is_stale, condition.is_unreachable) {
+                (false, _, true) => "gone",
+                (_, _, true) => "unreachable",
+                (_, true, _) => "stale",
+                (true, ..) => "live",
+                (false, ..) if log.reached_at_ms.is_some() => "stale",
+                (false, ..) => "gone",
+            },
+            stale_ms: log.stale_ms().or((stale_ms > 0).then_some(stale_ms)),
+            lag,
+            lag_ms: lag.map(|lag| match (lag, published.published_at_ms) {
+                (1.., Some(at_ms)) => now_ms.saturating_sub(at_ms),
+                _ => 0,
+            }),
+            uptime_ms: now_ms.saturating_sub(started_at_ms),
+            reached_at_ms: log.reached_at_ms,
         }
     });
     Ok(views.collect())
@@ -184,6 +227,7 @@ pub(crate) async fn traffic(state: &State, query: TrafficQuery) -> Result<Traffi
         if let Some(latest) = log.latest() {
             let base = log.base(window_s * 1_000);
             window::add(&mut figures, latest, base.map(|base| &**base));
+            log.past.add_to(&mut figures);
         }
     }
     let published = state.traffic.publication.status();

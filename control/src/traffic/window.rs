@@ -31,12 +31,24 @@ pub(super) struct RouteFigures {
     pub(super) instances: BTreeMap<String, InstanceFigures>,
 }
 
+/// What happened in the window.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Window {
+    pub(super) ended: u64,
+    pub(super) errors: u64,
+    /// Per second.
+    pub(super) rate: f64,
+    pub(super) latency: LatencyCounts,
+}
+
 /// Figures of an instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct InstanceFigures {
     pub(super) address: String,
     /// Since the agents started.
     pub(super) requests: u64,
+    /// Of the window.
+    pub(super) window: Window,
     /// What the agents' checks say: `Some(false)` if one of them cannot reach it, `None` if nobody knows.
     pub(super) reachable: Option<bool>,
 }
@@ -73,13 +85,20 @@ pub(super) fn add(figures: &mut BTreeMap<String, GatewayFigures>, latest: &Frame
                 None => of_route.latency.add(&route.latency),
             }
             for instance in &route.instances {
-                add_instance(of_route, instance);
+                let before =
+                    before.and_then(|before| before.instances.iter().find(|other| other.id == instance.id));
+                add_instance(of_route, instance, before, &rate);
             }
         }
     }
 }
 
-fn add_instance(route: &mut RouteFigures, instance: &InstanceFrame) {
+fn add_instance(
+    route: &mut RouteFigures,
+    instance: &InstanceFrame,
+    before: Option<&InstanceFrame>,
+    rate: &impl Fn(u64) -> f64,
+) {
     let sum = route.instances.entry(instance.id.to_string()).or_default();
     sum.reachable = match instance.state {
         EndpointState::Down | EndpointState::Ejected => Some(false),
@@ -88,6 +107,15 @@ fn add_instance(route: &mut RouteFigures, instance: &InstanceFrame) {
     };
     sum.address.clone_from(&instance.address);
     sum.requests += instance.requests;
+    let since = |of: fn(&InstanceFrame) -> u64| of(instance).saturating_sub(before.map_or(0, of));
+    let window = &mut sum.window;
+    window.ended += since(|frame| frame.requests.saturating_sub(frame.in_flight));
+    window.errors += since(|frame| failed(&frame.outcomes, frame.requests.saturating_sub(frame.in_flight)));
+    window.rate += rate(since(|frame| frame.requests));
+    match before {
+        Some(before) => window.latency.add(&instance.latency.since(&before.latency)),
+        None => window.latency.add(&instance.latency),
+    }
 }
 
 fn ended(route: &RouteFrame) -> u64 {
@@ -96,10 +124,14 @@ fn ended(route: &RouteFrame) -> u64 {
 
 /// Requests that ended badly: answered with 5xx, or with an error and without any answer. One with an error
 /// *and* an answer is in the classes already.
-fn errors(route: &RouteFrame) -> u64 {
-    let OutcomeCounts { classes, errors } = &route.outcomes;
+pub(super) fn errors(route: &RouteFrame) -> u64 {
+    failed(&route.outcomes, ended(route))
+}
+
+fn failed(outcomes: &OutcomeCounts, ended: u64) -> u64 {
+    let OutcomeCounts { classes, errors } = outcomes;
     let answered: u64 = classes.iter().sum();
-    let unanswered = ended(route).saturating_sub(answered);
+    let unanswered = ended.saturating_sub(answered);
     let failed: u64 = errors.values().sum();
     classes[4] + failed.min(unanswered)
 }

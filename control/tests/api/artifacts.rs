@@ -90,7 +90,7 @@ async fn bodies_and_answers_are_json_or_yaml() {
         missing.text.trim_end(),
         "message: The requested resource could not be found."
     );
-    for accept in ["*/*", "application/json, text/plain, */*", "text/html"] {
+    for accept in ["*/*", "application/json, text/plain, */*", "text/html, */*;q=0.1"] {
         let read = world
             .request(Method::GET, "/breeds/front:1")
             .header(header::ACCEPT, accept);
@@ -99,6 +99,25 @@ async fn bodies_and_answers_are_json_or_yaml() {
             "application/json"
         );
     }
+}
+
+#[tokio::test]
+async fn forms_that_are_not_spoken_are_refused() {
+    let world = World::new().await;
+    for (name, value) in [
+        (header::ACCEPT, "text/html"),
+        (header::ACCEPT, "application/xml, image/*"),
+        (header::CONTENT_TYPE, "multipart/form-data; boundary=x"),
+        (header::CONTENT_TYPE, "application/javascript"),
+    ] {
+        let request = world
+            .request(Method::POST, "/breeds")
+            .header(&name, value)
+            .body(FRONT);
+        let refused = world.send(request).await.is(400);
+        assert!(refused.message().contains(name.as_str()), "{}", refused.text);
+    }
+    assert_eq!(world.get("/breeds").await.json(), json!([]), "nothing was stored");
 }
 
 #[tokio::test]
@@ -147,6 +166,7 @@ async fn nothing_is_stored_when_it_is_only_validated() {
     world.get("/breeds/front:1").await.is(200);
     world.post("/breeds?validate_only=maybe", FRONT).await.is(400);
     assert_eq!(world.events("type=archive").await.len(), 1);
+    assert_eq!(world.events("type=change").await.len(), 1);
 }
 
 #[tokio::test]
@@ -310,6 +330,28 @@ async fn changes_are_archived_with_their_source() {
             (tags("archive:update"), json!(FRONT)),
             (tags("archive:delete"), Value::Null),
         ]
+    );
+    let changes = world.events("type=change&tag=artifact:breeds/front:1").await;
+    let told: Vec<_> = changes
+        .iter()
+        .map(|(_, value)| {
+            let is_there =
+                |when: &str| value[when]["deployable"]["definition"].as_str() == Some("acme/front:1");
+            (
+                value["action"].as_str().unwrap(),
+                value["who"].as_str().unwrap(),
+                is_there("before"),
+                is_there("after"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("create", "anonymous", false, true),
+            ("delete", "anonymous", true, false),
+        ],
+        "putting what is there changes nothing"
     );
 }
 

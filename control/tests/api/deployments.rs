@@ -16,7 +16,7 @@ async fn many_documents_are_checked_before_any_is_applied() {
     world.post("/", wrong).await.is(400);
     world.post("/", "").await.is(400);
     world.post("/", "name: a\ndeployable: x\n").await.is(400);
-    world.post("/", "kind: sla\nname: a\n").await.is(400);
+    world.post("/", "kind: colour\nname: a\n").await.is(400);
     assert_eq!(world.get("/breeds").await.json(), json!([]));
     assert_eq!(world.events("type=archive").await.len(), 0);
 
@@ -147,7 +147,38 @@ async fn deployments_are_made_scaled_shown_as_blueprints_and_taken_away() {
         "escalation_only"
     );
     world.get("/deployments/shop/clusters/none/sla").await.is(404);
-    world.put(&format!("{front}/sla"), "{}").await.is(405);
+    let sla = format!("{front}/sla");
+    world
+        .post(
+            "/slas",
+            "{name: quick, type: response_time_sliding_window, threshold: {upper: 100, lower: 10}, \
+             window: {interval: 30, cooldown: 30}, escalations: [{type: scale_instances, minimum: 1, maximum: 3, scale_by: 1}]}",
+        )
+        .await
+        .is(201);
+    let set = world.put(&sla, "{reference: quick}").await.is(202).json();
+    assert_eq!(set["threshold"]["upper"], 100, "references are resolved: {set}");
+    assert_eq!(world.get(&sla).await.is(200).json(), set);
+    let missing = world.put(&sla, "none").await.is(400);
+    assert_eq!(missing.json()["problems"][0]["code"], "ArtifactNotFound");
+    world.post(&sla, "{type: [}").await.is(400);
+    world
+        .post(&sla, "{type: escalation_only, colour: {}}")
+        .await
+        .is(400);
+    world
+        .put(&format!("{sla}?validate_only=true"), "{type: other}")
+        .await
+        .is(202);
+    world.delete(&format!("{sla}?validate_only=true")).await.is(204);
+    assert_eq!(world.get(&sla).await.json(), set);
+    world.delete(&sla).await.is(204);
+    world.delete(&sla).await.is(204);
+    assert_eq!(world.get(&sla).await.is(200).json(), Value::Null);
+    world
+        .put("/deployments/shop/clusters/none/sla", "{type: other}")
+        .await
+        .is(404);
     let scale = format!("{front}/services/front:1/scale");
     assert_eq!(
         world.get(&scale).await.is(200).json(),
@@ -204,6 +235,9 @@ async fn deployments_are_made_scaled_shown_as_blueprints_and_taken_away() {
         [
             "breeds:front:1 archive:create",
             "deployments:shop archive:create",
+            "slas:quick archive:create",
+            "deployments:shop archive:update",
+            "deployments:shop archive:update",
             "deployment-service-scales:shop/front/front:1 archive:update",
             "breeds:front:1 archive:update",
             "deployments:shop archive:update",
@@ -260,7 +294,26 @@ async fn documents_of_all_kinds_are_applied_in_the_order_of_their_needs() {
     let half = "- {kind: deployment, name: second, clusters: {c: {breed: 'front:1'}}}\n\
         - {kind: deployment, name: third, clusters: {c: {breed: none}}}";
     let refused = world.put("/", half).await.is(400);
-    assert!(!refused.message().contains("were applied"), "{}", refused.text);
+    assert_eq!(
+        refused.json()["problems"][0]["path"],
+        "1/clusters/c/services/none/breed"
+    );
+    world.get("/deployments/second").await.is(404);
+    // Also when the last of all kinds is the one that fails.
+    let mixed = "- {kind: scale, name: stays-out, cpu: 1, memory: 1MB}\n\
+        - {kind: deployment, name: second, clusters: {c: {breed: 'front:1'}}}\n\
+        - {kind: gateway, name: other, port: 8080, routes: second/c/web}";
+    for method in [Method::POST, Method::PUT] {
+        let checked = world.request(method.clone(), "/?validate_only=true").body(mixed);
+        let path = "2/port";
+        for request in [checked, world.request(Method::POST, "/").body(mixed)] {
+            let refused = world.send(request).await;
+            if refused.status == 400 {
+                assert_eq!(refused.json()["problems"][0]["path"], path, "{}", refused.text);
+            }
+        }
+    }
+    world.get("/scales/stays-out").await.is(404);
     world.get("/deployments/second").await.is(404);
 
     let removal = "- {kind: deployment, name: shop}\n- {kind: gateway, name: edge}";

@@ -6,8 +6,14 @@
 )]
 
 mod artifacts;
+mod configuration;
 mod deployments;
 mod events;
+mod figures;
+mod hostile;
+mod kinds;
 mod requests;
 mod system;
+mod versions;
+mod vga;
 mod world;

@@ -1,11 +1,30 @@
 // The REST API as the pages use it. Every failure is an Error with a message for people.
 
 const base = "/api/v1";
+const tokenKey = "weir-token";
+
+// Somebody has to say who they are. `known`: whether a token was sent that is not good.
+export class Unauthorized extends Error {
+  constructor(message, known) {
+    super(message);
+    this.known = known;
+  }
+}
+
+// The token is kept for this tab, and until it is closed.
+export const signIn = (token) => sessionStorage.setItem(tokenKey, token.trim());
+export const signOut = () => sessionStorage.removeItem(tokenKey);
+export const isSignedIn = () => sessionStorage.getItem(tokenKey) !== null;
 
 async function call(method, path, body) {
+  const token = sessionStorage.getItem(tokenKey);
   const response = await fetch(base + path, {
     method,
-    headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+    headers: {
+      Accept: "application/json",
+      ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      ...(token === null ? {} : { Authorization: `Bearer ${token}` }),
+    },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const text = await response.text();
@@ -15,6 +34,7 @@ async function call(method, path, body) {
   } catch {
     answer = null;
   }
+  if (response.status === 401) throw new Unauthorized(answer?.message ?? "A token is needed.", token !== null);
   if (!response.ok) throw new Error(answer?.message ?? (text || `${response.status} ${response.statusText}`));
   return answer;
 }

@@ -39,6 +39,17 @@ async function setWeights(name, weights) {
   await refresh();
 }
 
+async function enter(token) {
+  api.signIn(token);
+  page.replaceChildren();
+  await refresh();
+}
+
+document.getElementById("leave").addEventListener("click", () => {
+  api.signOut();
+  refresh();
+});
+
 // What somebody is typing into is left alone.
 const beingEdited = () => page.contains(document.activeElement) && document.activeElement.matches("input");
 
@@ -53,6 +64,15 @@ async function refresh() {
     }
     freshAt = Date.now();
   } catch (problem) {
+    if (problem instanceof api.Unauthorized) {
+      // A token that is not good is not sent again.
+      if (problem.known) api.signOut();
+      if (!page.querySelector("form.token")) page.replaceChildren(views.tokenForm(problem.known ? problem.message : null, enter));
+      freshAt = null;
+      freshness.textContent = "";
+      document.getElementById("leave").hidden = true;
+      return;
+    }
     if (freshAt === null) page.replaceChildren(views.element("p", { class: "bad" }, `Control does not answer: ${problem.message}`));
   }
   // Old figures must never pass for new ones.
@@ -60,6 +80,7 @@ async function refresh() {
   const stale = age > STALE_AFTER_MS;
   freshness.textContent = stale ? (freshAt === null ? "no data" : `stale: last update ${Math.round(age / 1000)} s ago`) : "live";
   freshness.className = stale ? "bad" : "good";
+  document.getElementById("leave").hidden = !api.isSignedIn();
   document.body.classList.toggle("stale", stale);
 }
 

@@ -138,3 +138,20 @@ export function events(all) {
   )));
   return table(["Time", "Type", "Tags", "Value"], rows, "Nothing has happened yet.");
 }
+
+// Asks for a token. `problem`: why the one before was not good.
+export function tokenForm(problem, enter) {
+  const input = element("input", { type: "password", autocomplete: "off", "aria-label": "Token", required: true });
+  const form = element(
+    "form",
+    { class: "token" },
+    ...(problem ? [element("p", { class: "bad", role: "alert" }, problem)] : []),
+    element("label", {}, "Token ", input),
+    element("button", { type: "submit" }, "Enter"),
+  );
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    enter(input.value);
+  });
+  return form;
+}

@@ -16,6 +16,7 @@ mod id;
 pub mod lookup;
 mod options;
 mod report;
+pub mod rewrite;
 mod snapshot;
 mod weight;
 pub mod wire;
@@ -26,12 +27,13 @@ pub use gateway::{
 };
 pub use id::{AgentId, Digest, DigestError, EmptyName, GatewayName, Generation, InstanceId, RouteName};
 pub use options::{
-    Certificate, GatewayOptions, HealthCheck, HealthProtocol, Millis, MillisError, ProxyProtocol,
+    Certificate, Ejection, GatewayOptions, HealthCheck, HealthProtocol, Millis, MillisError, ProxyProtocol,
     RouteOptions, RouteTimeouts, Tls, TlsVersion, UpstreamProtocol, UpstreamTls,
 };
 pub use report::{
-    Acknowledgement, EndpointState, Frame, GatewayFrame, InstanceFrame, LatencyCounts, OutcomeCounts,
-    Refusal, RouteFrame,
+    Acknowledgement, DepartedFrame, EndpointState, Frame, GatewayFrame, InstanceFrame, LatencyCounts,
+    OutcomeCounts, Refusal, RouteFrame,
 };
+pub use rewrite::{PathRewrite, RewriteError};
 pub use snapshot::{Snapshot, SnapshotProblem, SnapshotProblemKind};
 pub use weight::{ConditionStrength, PartsPerTenThousandError, Weight};

@@ -51,14 +51,61 @@ pub fn external(address: &str) -> String {
     artifact("ExternalRouteTarget", address)
 }
 
-/// Name of an ACL: the first 16 digits of SHA-1 over its definition and `0000`.
+/// Name of an ACL: the first 16 digits of SHA-1 over its definition and `0000`, printed as an integer.
 pub fn acl(definition: &str) -> String {
     let digits = hex::encode(Sha1::digest(format!("{definition}0000").as_bytes()));
-    as_integer(&digits.chars().take(16).collect::<String>())
+    // Leading zeros are dropped before the digits are counted.
+    as_integer(&digits).chars().take(16).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    /// Digests that begin with zeros lose them.
+    #[test]
+    fn leading_zeros_are_dropped() {
+        assert_eq!(
+            super::gateway("shop339"),
+            "3522bfb7032416b27a7f01eb3a2a1c928ec771"
+        );
+        assert_eq!(
+            super::artifact("Deployment", "shop2"),
+            "7ccb03cb4cb0fdd86b3336d7652b8c6c90f6df"
+        );
+        assert_eq!(
+            super::artifact("DefaultBreed", "shop203"),
+            "4c4f5f5a0bd056a5768efa0b9a9237e66fce4e"
+        );
+        assert_eq!(
+            super::artifact("Workflow", "shop63"),
+            "874aeb757ab3923be46e31e9a7457d4661afe9"
+        );
+        assert_eq!(
+            super::external("10.0.0.1:175"),
+            "8213347e24efd5f9ffe35341f370440a134271"
+        );
+        assert_eq!(
+            super::route("a/b/p", "a/b/s7/p"),
+            "66d7a9860d6315b5193afeb2bcf8872235b0cac"
+        );
+    }
+
+    /// The gateway's name is one part of the key, whatever slashes it has.
+    #[test]
+    fn routes_of_gateways_with_parts() {
+        assert_eq!(
+            super::route("a/b/p", "a/b/s/p"),
+            super::artifact("Gateway", "a/b/p/*/*/*/a/b/s/p")
+        );
+        assert_eq!(
+            super::route("a", "b/c"),
+            super::artifact("Gateway", "a/*/*/*/b/c/*/*")
+        );
+        assert_eq!(
+            super::route("a", "[10.0.0.1:80]"),
+            super::artifact("Gateway", "a/*/*/*/[10.0.0.1:80]/*/*/*")
+        );
+    }
+
     #[test]
     fn matches_vamps_vectors() {
         assert_eq!(
@@ -85,5 +132,16 @@ mod tests {
             super::instance("64435a223bddf1fa589135baa5e228090279c032"),
             "f52646a39457170e02fb276840a696267e0815eb"
         );
+        for (definition, name) in [
+            ("req.fhdr(User-Agent) -m sub 'Firefox'", "7b796e5d25d870c6"),
+            ("req.fhdr(User-Agent) -m sub 'Chrome'", "de0de9d22824714a"),
+            ("req.cook_cnt(vamp) eq 0", "85d714c5ede2f624"),
+            ("req.cook(vamp) -m found", "c506a28623f9f83d"),
+            ("hdr_sub(user-agent) Android", "29c278b48a0ff033"),
+            // Its digest begins with three zeros.
+            ("req.hdr(host) localhost", "63d10221023637c8"),
+        ] {
+            assert_eq!(super::acl(definition), name, "{definition}");
+        }
     }
 }

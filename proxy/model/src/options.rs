@@ -1,9 +1,11 @@
 //! How a gateway and its routes are to be carried, beyond where they lead. Everything has a default.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+use crate::PathRewrite;
 
 /// A length of time in whole milliseconds, up to [`Millis::MAX`]. Written as a number; read from a number of milliseconds or a text
 /// with a unit: `500ms`, `2s`, `1m`, `1h`.
@@ -101,13 +103,20 @@ pub struct GatewayOptions {
 }
 
 /// TLS that ends at a gateway.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tls {
     /// At least one; chosen by the name that the client asks for, the first if none fits.
     pub certificates: Vec<Certificate>,
     /// Oldest version that is spoken.
     #[serde(default, skip_serializing_if = "is_default")]
     pub minimum: TlsVersion,
+    /// PEM, or the path of a file, with the certificates by which those of clients must be signed; `None`: clients are not
+    /// asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<String>,
+    /// Whether a client may come without a certificate all the same. One that cannot be trusted is refused in any case.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub client_certificate_optional: bool,
 }
 
 /// Versions of TLS.
@@ -124,7 +133,7 @@ pub enum TlsVersion {
 
 /// A certificate chain and its key, both PEM. A value with a line `-----BEGIN` is the PEM itself, any other is a file's path
 /// on the agent's host, which is watched.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Certificate {
     /// The chain, the server's own first.
     pub certificate: String,
@@ -173,6 +182,21 @@ pub struct RouteOptions {
     /// How long an instance that became healthy takes to get its full share; zero: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<Millis>,
+    /// When an instance is passed over because of its answers; `None`: never. HTTP only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejection: Option<Ejection>,
+    /// Connections whose client asks for one of these names by TLS (SNI) take this route. TCP only. If TLS does not end at
+    /// the gateway, it is passed through as it is.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "server_names"
+    )]
+    pub server_names: Vec<String>,
+    /// How paths are changed before requests are passed on, in order; each sees what those before it made. HTTP
+    /// only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rewrites: Vec<PathRewrite>,
 }
 
 /// A check of an instance by the agent itself.
@@ -286,7 +310,7 @@ pub struct RouteTimeouts {
 }
 
 /// TLS to instances.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UpstreamTls {
     /// Name that the certificate must have and that is asked for; `None`: the instance's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -297,10 +321,49 @@ pub struct UpstreamTls {
     /// Whether any certificate is taken. For trying things out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub insecure: bool,
+    /// Shown to instances that ask for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+}
+
+/// When an instance is passed over because of its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ejection {
+    /// Answers in a row with a status from 500, or that did not come. At least 1.
+    pub errors: NonZeroU32,
+    /// How long it is passed over at first; twice as long after each request that then fails, up to 32 times. Default 10 s.
+    #[serde(default = "pause_default")]
+    pub pause: Millis,
+}
+
+const fn pause_default() -> Millis {
+    Millis(10_000)
+}
+
+/// Names that a client of TLS may ask for: `shop.test`, or `*.shop.test` for every name with one label more.
+fn server_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    for name in &names {
+        let plain = name.strip_prefix("*.").unwrap_or(name);
+        let is_name = !plain.is_empty()
+            && name.len() <= 253
+            && plain.split('.').all(|label| {
+                !label.is_empty()
+                    && label
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            });
+        if !is_name {
+            return Err(serde::de::Error::custom(format!(
+                "`{name}` is no name that a client can ask for; write shop.test or *.shop.test"
+            )));
+        }
+    }
+    Ok(names.into_iter().map(|name| name.to_ascii_lowercase()).collect())
 }
 
 /// Versions of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
     /// Text.
@@ -392,6 +455,30 @@ mod tests {
         ] {
             assert!(read(path).is_err(), "{path:?}");
         }
+    }
+
+    #[test]
+    fn names_of_servers_are_names() {
+        let read =
+            |name: &str| serde_json::from_value::<RouteOptions>(serde_json::json!({"server_names": [name]}));
+        assert_eq!(read("*.Shop.Test").expect("a name").server_names, ["*.shop.test"]);
+        for name in [
+            "",
+            "*",
+            "*.",
+            "a..b",
+            "a b",
+            "shop.*",
+            "a.test.",
+            "https://a",
+            "\u{e4}.test",
+        ] {
+            assert!(read(name).is_err(), "{name:?}");
+        }
+        let ejection: RouteOptions =
+            serde_json::from_str(r#"{"ejection": {"errors": 5}}"#).expect("has a default");
+        assert_eq!(ejection.ejection.map(|ejection| ejection.pause.0), Some(10_000));
+        assert!(serde_json::from_str::<RouteOptions>(r#"{"ejection": {"errors": 0}}"#).is_err());
     }
 
     #[test]

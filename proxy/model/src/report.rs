@@ -36,6 +36,13 @@ pub struct Acknowledgement {
     pub started_at_ms: u64,
     /// When this was written, milliseconds since the Unix epoch.
     pub at_ms: u64,
+    /// How long what is published could not be read when this was written, in milliseconds; 0: it can be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stale_ms: u64,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Cumulative figures of one agent since it started. Two frames of the same `started_at_ms` can be
@@ -52,8 +59,28 @@ pub struct Frame {
     pub generation: Generation,
     /// Digest served at that moment.
     pub digest: Option<Digest>,
+    /// How long the agent's store has been silent, in milliseconds; 0 while it answers, `None` without a store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_ms: Option<u64>,
     /// Every gateway of the table, also those without traffic.
     pub gateways: Vec<GatewayFrame>,
+    /// Instances that left the table while requests to them were under way, as long as there are such requests;
+    /// `None`: the agent does not tell (an older one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub departed: Option<Vec<DepartedFrame>>,
+}
+
+/// An instance that is no longer in a route of the table and still has requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepartedFrame {
+    /// Gateway through which they came.
+    pub gateway: GatewayName,
+    /// Route by which they came.
+    pub route: RouteName,
+    /// Which.
+    pub instance: InstanceId,
+    /// Requests not yet ended.
+    pub in_flight: u64,
 }
 
 /// Figures of one gateway.

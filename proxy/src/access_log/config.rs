@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU32, path::PathBuf};
 
+use super::tap::LogTap;
+
 /// Settings of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLog {
@@ -15,6 +17,8 @@ pub struct AccessLog {
     pub fields: LogFields,
     /// Whether `Tq` and `Tt` count the time a connection waited for the request, as Vamp's did. Default: no.
     pub idle_time: bool,
+    /// Who gets the records besides. Default: nobody.
+    pub tap: Option<LogTap>,
 }
 
 impl AccessLog {
@@ -26,6 +30,7 @@ impl AccessLog {
             sample: NonZeroU32::MIN,
             fields: LogFields::ALL,
             idle_time: false,
+            tap: None,
         }
     }
 }
@@ -47,6 +52,8 @@ pub enum LogOutput {
     Stdout,
     /// The end of this file; made if it is not there.
     File(PathBuf),
+    /// Nowhere: only [`AccessLog::tap`] gets them.
+    Nowhere,
 }
 
 /// A field of JSON records, named as Vamp names it.

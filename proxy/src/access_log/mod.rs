@@ -11,6 +11,7 @@
 
 mod config;
 mod record;
+mod tap;
 mod text;
 mod worker;
 mod writer;
@@ -21,7 +22,10 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-pub use self::config::{AccessLog, LogField, LogFields, LogFormat, LogOutput};
+pub use self::{
+    config::{AccessLog, LogField, LogFields, LogFormat, LogOutput},
+    tap::{LogBatch, LogTap},
+};
 pub(crate) use self::{
     record::{GatewayNames, RouteNames},
     worker::{FLUSH, Log},

@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use super::config::LogOutput;
+use super::{
+    config::{AccessLog, LogOutput},
+    tap::LogTap,
+};
 
 /// Batches that may wait for the writer.
 const QUEUE_MAX: usize = 128;
@@ -58,17 +61,24 @@ impl Writer {
     ///
     /// # Errors
     /// The file cannot be opened, or the thread cannot be started.
-    pub(crate) fn start(output: &LogOutput) -> io::Result<Self> {
-        match output {
-            LogOutput::Stdout => Self::start_with(Sink::Other(Box::new(io::stdout()))),
-            LogOutput::File(path) => Self::start_with(Sink::File {
+    pub(crate) fn start(settings: &AccessLog) -> io::Result<Self> {
+        let sink = match &settings.output {
+            LogOutput::Stdout => Sink::Other(Box::new(io::stdout())),
+            LogOutput::File(path) => Sink::File {
                 file: open(path)?,
                 path: path.clone(),
-            }),
-        }
+            },
+            LogOutput::Nowhere => Sink::Other(Box::new(io::sink())),
+        };
+        Self::start_tapped(sink, settings.tap.clone())
     }
 
+    #[cfg(test)]
     pub(super) fn start_with(sink: Sink) -> io::Result<Self> {
+        Self::start_tapped(sink, None)
+    }
+
+    fn start_tapped(sink: Sink, tap: Option<LogTap>) -> io::Result<Self> {
         let (queue, batches) = sync_channel(QUEUE_MAX);
         let (ending, ended) = sync_channel(1);
         let shared = Arc::new(Shared::default());
@@ -78,6 +88,7 @@ impl Writer {
             .spawn(move || {
                 Writing {
                     sink,
+                    tap,
                     shared: figures,
                     is_torn: false,
                     is_told: false,
@@ -154,6 +165,7 @@ pub(super) enum Sink {
 
 struct Writing {
     sink: Sink,
+    tap: Option<LogTap>,
     shared: Arc<Shared>,
     /// A record was written in part: the next ones begin on a line of their own.
     is_torn: bool,
@@ -190,6 +202,9 @@ impl Writing {
     }
 
     fn write(&mut self, batch: &Batch) {
+        if let Some(tap) = &self.tap {
+            tap.offer(&batch.text, batch.records);
+        }
         match self.try_write(&batch.text) {
             Ok(()) => {
                 self.is_told = false;

@@ -9,6 +9,7 @@
 //!
 //! **Absent.** No parsing of conditions (`weir-model` does that) and no choice among routes.
 
+pub(crate) mod sample;
 mod test;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,9 @@ pub trait RequestView {
 
     /// The client's address.
     fn source(&self) -> IpAddr;
+
+    /// The address at which the request arrived.
+    fn destination(&self) -> IpAddr;
 
     /// The port on which the request arrived.
     fn destination_port(&self) -> u16;
@@ -97,7 +101,8 @@ impl Compiled {
         Self::of(condition.expression())
     }
 
-    fn of(expression: &Expression) -> Self {
+    /// As [`Compiled::new`], of what a condition means.
+    pub(crate) fn of(expression: &Expression) -> Self {
         let mut steps = Vec::new();
         let start = emit(expression, Jump::MATCH, Jump::NO_MATCH, &mut steps);
         // Steps were emitted last first, since a step must know where it leads.

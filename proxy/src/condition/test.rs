@@ -26,7 +26,7 @@ enum Matcher {
         ignore_case: bool,
         patterns: Box<[Finder<'static>]>,
     },
-    /// The model's own matcher: regular expressions, integers, networks.
+    /// The model's own matcher: regular expressions, integers, lengths, networks.
     Other(model::Matcher),
 }
 
@@ -87,6 +87,7 @@ impl Test {
             Fetch::Method => text(request.method()),
             Fetch::Path => value::path(request.target()).is_some_and(text),
             Fetch::Url => text(request.target()),
+            Fetch::Query => value::query(request.target()).is_some_and(text),
             Fetch::UrlParameter(name) => {
                 let target = Some(request.target()).filter(in_text);
                 target.is_some_and(|target| value::parameters(target, name.as_bytes()).any(text))
@@ -108,6 +109,7 @@ impl Test {
                     .map(|line| value::cookies(line, name.as_bytes()).count()),
             )),
             Fetch::Source => self.matcher.address(request.source()),
+            Fetch::Destination => self.matcher.address(request.destination()),
             Fetch::DestinationPort => self.matcher.integer(i64::from(request.destination_port())),
         }
     }
@@ -133,6 +135,10 @@ impl Matcher {
             }
             Self::Other(model::Matcher::Integer(_)) => {
                 integer_in(value).is_some_and(|value| self.integer(value))
+            }
+            Self::Other(model::Matcher::Length(ranges)) => {
+                let length = i64::try_from(value.len()).unwrap_or(i64::MAX);
+                ranges.iter().any(|(low, high)| (*low..=*high).contains(&length))
             }
             Self::Other(model::Matcher::Network(_)) => {
                 address_in(value).is_some_and(|value| self.address(value))

@@ -41,6 +41,9 @@ impl RequestView for Request {
         self.source
     }
 
+    fn destination(&self) -> IpAddr {
+        IpAddr::from([10, 9, 9, 9])
+    }
     fn destination_port(&self) -> u16 {
         self.port
     }
@@ -223,6 +226,12 @@ fn targets() {
             ("url_dir no", true),
             ("url_end b;y", true),
             ("urlp(debug) 1", true),
+            ("query -m beg debug=1&", true),
+            ("query_sub /img", false),
+            ("path_len 10", true),
+            ("path_len lt 10", false),
+            ("url_len ge 20", true),
+            ("query -m len 0", false),
             ("urlp(x) b", true),
             ("urlp(x) -m found", true),
             ("urlp(y) -m found", false),
@@ -262,6 +271,8 @@ fn addresses_and_numbers() {
             ("src 10.1.2.4/31", false),
             ("src 0.0.0.0/0", true),
             ("src ::/0", false),
+            ("dst 10.9.0.0/16", true),
+            ("dst 10.1.2.3", false),
             ("dst_port 8080", true),
             ("dst_port 1:8079 8081:", false),
             ("dst_port lt 8081", true),
@@ -333,6 +344,9 @@ fn a_head_that_is_not_text_is_no_fault() {
         fn source(&self) -> IpAddr {
             IpAddr::from([0; 4])
         }
+        fn destination(&self) -> IpAddr {
+            IpAddr::from([10, 9, 9, 9])
+        }
         fn destination_port(&self) -> u16 {
             0
         }
@@ -390,6 +404,12 @@ fn values(fetch: &Fetch, request: &Request) -> Vec<String> {
         Fetch::Method => vec![request.method.clone()],
         Fetch::Path => vec![path.to_owned()],
         Fetch::Url => vec![request.target.clone()],
+        Fetch::Query => request
+            .target
+            .split_once('?')
+            .map(|(_, query)| query.to_owned())
+            .into_iter()
+            .collect(),
         Fetch::UrlParameter(name) => query
             .split('&')
             .filter_map(|pair| pair.split_once('='))
@@ -403,6 +423,7 @@ fn values(fetch: &Fetch, request: &Request) -> Vec<String> {
         Fetch::Cookie(name) => cookies(name),
         Fetch::CookieCount(name) => vec![cookies(name).len().to_string()],
         Fetch::Source => vec![request.source.to_string()],
+        Fetch::Destination => vec!["10.9.9.9".to_owned()],
         Fetch::DestinationPort => vec![request.port.to_string()],
     }
 }
@@ -439,6 +460,9 @@ fn naive(expression: &Expression, request: &Request) -> bool {
                 })
             }
             Matcher::Regex(expressions) => expressions.iter().any(|regex| regex.is_match(value.as_bytes())),
+            Matcher::Length(ranges) => ranges
+                .iter()
+                .any(|(low, high)| (*low..=*high).contains(&(value.len() as i64))),
             Matcher::Integer(ranges) => value
                 .parse()
                 .is_ok_and(|number: i64| ranges.iter().any(|(low, high)| number >= *low && number <= *high)),

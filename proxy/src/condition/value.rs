@@ -81,10 +81,14 @@ pub(super) fn path(target: &[u8]) -> Option<&[u8]> {
     Some(memchr(b'?', path).and_then(|at| path.get(..at)).unwrap_or(path))
 }
 
+/// The query of a request target, without the `?`; `None` if it has none.
+pub(super) fn query(target: &[u8]) -> Option<&[u8]> {
+    memchr(b'?', target).and_then(|at| target.get(at + 1..))
+}
+
 /// Values of the parameter named `name` in the query of a request target.
 pub(super) fn parameters<'r>(target: &'r [u8], name: &[u8]) -> impl Iterator<Item = &'r [u8]> {
-    let query = memchr(b'?', target).and_then(|at| target.get(at + 1..));
-    query
+    query(target)
         .into_iter()
         .flat_map(|query| query.split(|byte| matches!(byte, b'&' | b';')))
         .filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix(b"="))

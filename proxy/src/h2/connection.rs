@@ -3,20 +3,20 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    io,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
-    task::{Context as TaskContext, Poll},
+    task::Poll,
     time::Duration,
 };
 
 use ::h2::{Reason, RecvStream, server};
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     fields,
+    guard::Guard,
     stream::{Sender, Stream},
 };
 use crate::{
@@ -92,10 +92,7 @@ pub(crate) async fn serve_after<S: Downstream>(
         open: Rc::default(),
         resets: Rc::default(),
     };
-    let stream = Received {
-        bytes: received.into(),
-        stream,
-    };
+    let stream = Guard::new(received, stream);
     // Large: not part of what a connection of HTTP/1.1 costs.
     Box::pin(streams.run(stream, connection)).await;
 }
@@ -133,8 +130,9 @@ impl Resets {
 }
 
 impl Streams {
-    async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, connection: Connection) {
+    async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: Guard<S>, connection: Connection) {
         let context = &self.context;
+        let fault = stream.fault();
         let timeouts = context.config.timeouts;
         let head_bytes_max = u32::try_from(context.config.limits.head_bytes_max).unwrap_or(u32::MAX);
         let handshake = server::Builder::new()
@@ -170,7 +168,19 @@ impl Streams {
                     client.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 }
                 connection.touch(limit(is_leaving));
-                client.poll_accept(task)
+                let accepted = client.poll_accept(task);
+                match fault.take() {
+                    Some(code) => {
+                        fault.set(Some(code).filter(|_| accepted.is_ready()));
+                        if accepted.is_ready() {
+                            return accepted;
+                        }
+                        is_leaving = true;
+                        client.abrupt_shutdown(code);
+                        client.poll_accept(task)
+                    }
+                    None => accepted,
+                }
             });
             match connection.within(timeouts.keep_alive, next).await {
                 Ok(Some(Ok((request, respond)))) => self.begin(request, respond),
@@ -249,57 +259,6 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
-    }
-}
-
-/// A stream of which some was read already.
-struct Received<S> {
-    bytes: Bytes,
-    stream: S,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Received<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        task: &mut TaskContext<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.bytes.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(task, into);
-        }
-        let count = self.bytes.len().min(into.remaining());
-        into.put_slice(&self.bytes.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Received<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        task: &mut TaskContext<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(task, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        task: &mut TaskContext<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(task, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(task)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(task)
     }
 }
 

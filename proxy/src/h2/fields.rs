@@ -9,7 +9,7 @@ use crate::http::head::Response;
 
 /// The fields have no reading: the stream ends with a reset (RFC 9113 §8.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// How the body follows the head that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub(super) fn request(parts: &Parts, is_whole: bool, out: &mut Vec<u8>) -> Resul
 }
 
 /// Writes a trailer section, its last empty line included.
-pub(super) fn trailers(fields: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(crate) fn trailers(fields: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Malformed> {
     for (name, value) in fields {
         if !is_clean(value) || is_of_a_connection(name) {
             return Err(Malformed);
@@ -117,7 +117,7 @@ pub(super) fn response(head: &Response<'_, '_>) -> Result<http::Response<()>, Ma
 }
 
 /// The fields of a trailer section that was found well formed.
-pub(super) fn trailer_fields(section: &[u8]) -> HeaderMap {
+pub(crate) fn trailer_fields(section: &[u8]) -> HeaderMap {
     let mut fields = HeaderMap::new();
     lines(section, &mut fields);
     fields
@@ -146,7 +146,7 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// RFC 9113 §8.2.2.
-fn is_of_a_connection(name: &HeaderName) -> bool {
+pub(crate) fn is_of_a_connection(name: &HeaderName) -> bool {
     matches!(
         *name,
         header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE

@@ -7,10 +7,14 @@
 //! **Invariants.** Flow control of a stream is that of its body: what an instance does not take is not asked for.
 //! Streams at a time, resets in a time, heads and times are bounded. An answer that is not complete ends with a reset.
 //!
-//! **Absent.** No CONNECT, no push, no priorities, no HTTP/2 towards instances.
+//! **Absent.** No CONNECT, no push, no priorities. HTTP/2 towards instances is in `upstream/http2`.
 
 mod connection;
-mod fields;
+pub(crate) mod fields;
+mod guard;
 mod stream;
 
-pub(crate) use self::connection::{Preface, preface, serve, serve_after};
+pub(crate) use self::{
+    connection::{Preface, preface, serve, serve_after},
+    stream::{poll_room_of, trailer_section},
+};

@@ -280,29 +280,35 @@ impl Stream {
 
 /// How many bytes can be sent now, of those wanted.
 fn poll_room(sender: &RefCell<Sender>, task: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
-    let wanted = wanted.min(PIECE_BYTES_MAX);
-    let gone = || io::Error::from(io::ErrorKind::ConnectionReset);
     match &mut *sender.borrow_mut() {
-        Sender::Waiting(_) => Poll::Ready(Err(gone())),
-        Sender::Sending(stream) => {
-            stream.reserve_capacity(wanted);
-            loop {
-                let room = stream.capacity();
-                if room > 0 {
-                    return Poll::Ready(Ok(room.min(wanted)));
-                }
-                match ready!(stream.poll_capacity(task)) {
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
-                    None => return Poll::Ready(Err(gone())),
-                }
-            }
+        Sender::Waiting(_) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        Sender::Sending(stream) => poll_room_of(stream, task, wanted),
+    }
+}
+
+/// How many bytes a stream takes now, of those wanted.
+pub(crate) fn poll_room_of(
+    stream: &mut SendStream<Bytes>,
+    task: &mut Context<'_>,
+    wanted: usize,
+) -> Poll<io::Result<usize>> {
+    let wanted = wanted.min(PIECE_BYTES_MAX);
+    stream.reserve_capacity(wanted);
+    loop {
+        let room = stream.capacity();
+        if room > 0 {
+            return Poll::Ready(Ok(room.min(wanted)));
+        }
+        match ready!(stream.poll_capacity(task)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+            None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
         }
     }
 }
 
 /// The trailer section in the last framing of a chunked body: what follows the line of the last chunk.
-fn trailer_section(framing: &[u8]) -> &[u8] {
+pub(crate) fn trailer_section(framing: &[u8]) -> &[u8] {
     // The line end of the data before, if any.
     let framing = framing.strip_prefix(b"\r\n").unwrap_or(framing);
     let line = memchr::memchr(b'\n', framing).map_or(framing.len(), |end| end + 1);

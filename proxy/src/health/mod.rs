@@ -7,8 +7,9 @@
 //! instance outlives swaps of the table that leave its address and settings alone. At most [`CONCURRENT_MAX`] checks
 //! run at a time; one that waits for its turn is late, not lost. An instance that was not checked yet takes requests.
 //!
-//! **Absent.** No fail-over: a route whose instances are all ill answers 503 (spec of the gateway agent, §3.8). No
-//! TLS: instances that are spoken to by TLS, HTTP/2 or with a PROXY protocol header are asked for a connection only.
+//! An HTTP check speaks as requests do: by TLS, by HTTP/2, after a PROXY protocol header. A TCP check only connects.
+//!
+//! **Absent.** No fail-over: a route whose instances are all ill answers 503 (spec of the gateway agent, §3.8).
 
 mod ask;
 mod verdict;
@@ -22,16 +23,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{sync::Notify, task::JoinSet};
-use weir_model::{HealthCheck, HealthProtocol, RouteOptions, UpstreamProtocol};
+use weir_model::{HealthCheck, HealthProtocol, ProxyProtocol, RouteOptions, UpstreamTls};
 
 use self::{
-    ask::ask,
+    ask::{How, ask},
     verdict::{Change, Verdict},
 };
 use crate::{
     live::EndpointLive,
     resolve::Address,
     table::{Endpoint, Next, Table},
+    upstream::Preamble,
 };
 
 /// Checks that run at the same time.
@@ -112,19 +114,20 @@ struct Key {
     timeout: Duration,
     rise: u32,
     fall: u32,
+    /// What an HTTP check begins with; of a TCP check nothing.
+    tls: Option<UpstreamTls>,
+    proxy_header: Option<ProxyProtocol>,
+    is_http2: bool,
 }
 
 impl Key {
     /// `None`: it is not checked.
     fn new(endpoint: &Endpoint, options: &RouteOptions, default: Option<&HealthCheck>) -> Option<Self> {
         let check = options.health.as_ref().or(default)?;
-        let is_plain = options.tls.is_none()
-            && options.send_proxy_protocol.is_none()
-            && options.protocol == UpstreamProtocol::Http1;
         let http = match check.protocol {
             HealthProtocol::None => return None,
             HealthProtocol::Tcp => false,
-            HealthProtocol::Http => is_plain,
+            HealthProtocol::Http => true,
         };
         Some(Self {
             host: endpoint.host.clone(),
@@ -135,6 +138,9 @@ impl Key {
             timeout: check.timeout.duration().max(Duration::from_millis(1)),
             rise: check.rise,
             fall: check.fall,
+            tls: options.tls.clone().filter(|_| http),
+            proxy_header: options.send_proxy_protocol.filter(|_| http),
+            is_http2: http && endpoint.is_http2,
         })
     }
 }
@@ -142,12 +148,20 @@ impl Key {
 #[derive(Debug)]
 struct Target {
     address: Address,
+    preamble: Option<Arc<Preamble>>,
     /// Instances of routes that are at this address.
     lives: Vec<Arc<EndpointLive>>,
     verdict: Verdict,
     saw: Option<Arc<str>>,
     /// Differs for a target that went and came back while a check of it was under way.
     serial: u64,
+}
+
+/// An instance to be asked, of a table.
+struct Wanted {
+    address: Address,
+    preamble: Option<Arc<Preamble>>,
+    lives: Vec<Arc<EndpointLive>>,
 }
 
 struct Checker {
@@ -205,7 +219,7 @@ impl Checker {
     /// Takes up what is new in a table and lets go of what is gone.
     fn follow(&mut self, table: &Table) {
         let now_ms = self.now_ms();
-        let mut wanted: HashMap<Key, (Address, Vec<Arc<EndpointLive>>)> = HashMap::new();
+        let mut wanted: HashMap<Key, Wanted> = HashMap::new();
         for gateway in table.gateways() {
             for (source, route) in gateway.source.routes.iter().zip(&gateway.routes) {
                 let Next::Endpoints(endpoints) = &route.next else {
@@ -215,8 +229,12 @@ impl Checker {
                     match Key::new(endpoint, &source.options, self.default.as_ref()) {
                         Some(key) => wanted
                             .entry(key)
-                            .or_insert_with(|| (endpoint.address.clone(), Vec::new()))
-                            .1
+                            .or_insert_with(|| Wanted {
+                                address: endpoint.address.clone(),
+                                preamble: endpoint.preamble.clone(),
+                                lives: Vec::new(),
+                            })
+                            .lives
                             .push(Arc::clone(&endpoint.live)),
                         None => {
                             endpoint.live.checked(None, now_ms);
@@ -229,9 +247,15 @@ impl Checker {
         self.targets.retain(|key, _| wanted.contains_key(&**key));
         self.due.retain(|_, key| wanted.contains_key(&**key));
         let begin = tokio::time::Instant::now();
-        for (key, (address, lives)) in wanted {
+        for (key, wanted) in wanted {
+            let Wanted {
+                address,
+                preamble,
+                lives,
+            } = wanted;
             if let Some(target) = self.targets.get_mut(&key) {
                 target.address = address;
+                target.preamble = preamble;
                 for live in &lives {
                     live.checked(target.verdict.well(), now_ms);
                     live.saw(target.saw.as_ref());
@@ -248,6 +272,7 @@ impl Checker {
             }
             let target = Target {
                 address,
+                preamble,
                 lives,
                 verdict,
                 saw: None,
@@ -273,14 +298,14 @@ impl Checker {
                 continue;
             };
             let (address, serial) = (target.address.current(), target.serial);
+            let preamble = target.preamble.clone().filter(|_| key.http);
             self.running.spawn(async move {
-                let seen = ask(
-                    address,
-                    key.http.then_some(key.path.as_str()),
-                    (&key.host, key.port),
-                    key.timeout,
-                )
-                .await;
+                let how = How {
+                    path: key.http.then_some(key.path.as_str()),
+                    preamble: preamble.as_deref(),
+                    is_http2: key.is_http2,
+                };
+                let seen = ask(address, how, (&key.host, key.port), key.timeout).await;
                 (key, serial, seen)
             });
         }

@@ -31,6 +31,7 @@ use crate::{
     error::ErrorKind,
     exchange::Outcome,
     h2::{self, Preface},
+    rewrite,
     worker::{Accepted, Connection, Context, Elapsed},
 };
 
@@ -53,6 +54,11 @@ pub(crate) trait Downstream: AsyncRead + AsyncWrite + Unpin + Sized {
     /// Nobody on the way can read it.
     fn is_secure(&self) -> bool {
         false
+    }
+
+    /// The name that the client asked for by TLS.
+    fn server_name(&self) -> Option<&str> {
+        None
     }
 
     /// Serves a client that began with the preface of HTTP/2. `received` was read already.
@@ -322,7 +328,7 @@ impl<S: Downstream> Session<S> {
         let mut view = View {
             request: &request,
             source: self.peer.ip(),
-            port: self.local.port(),
+            local: self.local,
         };
         if !self.context.config.trusted_proxies.is_empty() {
             view.source = forward::client(&view, view.source, &self.context.config.trusted_proxies);
@@ -366,7 +372,12 @@ impl<S: Downstream> Session<S> {
         };
         let is_own = |name: &[u8]| choice.is_own_cookie(name);
         let strips = choice.strips_cookies().then_some(&is_own as IsOwnCookie<'_>);
-        forward::request(self.out.bytes_mut(), &request, origin, strips);
+        let out = self.out.bytes_mut();
+        let begin = out.len();
+        forward::request(out, &request, origin, strips);
+        if choice.has_rewrites() {
+            rewrite::apply(out, begin, request.is_rooted(), &view, choice.rewrites());
+        }
         let plan = Plan {
             client,
             framing,
@@ -530,7 +541,7 @@ fn poll_write_all<S: AsyncWrite + Unpin>(
 struct View<'r, 'h, 'b> {
     request: &'r Request<'h, 'b>,
     source: IpAddr,
-    port: u16,
+    local: SocketAddr,
 }
 
 impl RequestView for View<'_, '_, '_> {
@@ -554,8 +565,12 @@ impl RequestView for View<'_, '_, '_> {
         self.source
     }
 
+    fn destination(&self) -> IpAddr {
+        self.local.ip()
+    }
+
     fn destination_port(&self) -> u16 {
-        self.port
+        self.local.port()
     }
 }
 

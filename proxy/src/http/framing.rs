@@ -36,6 +36,9 @@ pub(crate) enum FramingError {
     /// A trailer line is no field.
     #[error("the trailer section is malformed")]
     Trailer,
+    /// A trailer field frames or routes a message, which only a head can (RFC 9110 §6.5.1).
+    #[error("a trailer field is one that only a head can have")]
+    TrailerField,
     /// A part of the chunked framing is longer than allowed.
     #[error("a chunk line or the trailer section is too long")]
     TooLong,
@@ -143,7 +146,8 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chunked {
     state: State,
-    /// Bytes of the chunk that are still to come, or the size as far as it is read.
+    /// Bytes of the chunk that are still to come, or the size as far as it is read; behind the last chunk: a hash of the
+    /// trailer field's name.
     left: u64,
     /// Bytes of the line read so far.
     line_bytes: u32,
@@ -278,6 +282,7 @@ impl Chunked {
                 b'\r' => State::EndLf,
                 _ if is_token(byte) => {
                     self.trailer_byte()?;
+                    self.left = hashed(HASH_START, byte);
                     State::TrailerName
                 }
                 _ => return Err(FramingError::Trailer),
@@ -285,8 +290,12 @@ impl Chunked {
             State::TrailerName => {
                 self.trailer_byte()?;
                 match byte {
+                    b':' if HEAD_ONLY.contains(&self.left) => return Err(FramingError::TrailerField),
                     b':' => State::TrailerValue,
-                    _ if is_token(byte) => State::TrailerName,
+                    _ if is_token(byte) => {
+                        self.left = hashed(self.left, byte);
+                        State::TrailerName
+                    }
                     _ => return Err(FramingError::Trailer),
                 }
             }
@@ -328,6 +337,36 @@ impl Chunked {
         }
     }
 }
+
+/// Of names by FNV-1a (64 bit), letters in lower case. Should another name have the same, its message is refused that could
+/// have passed.
+const fn hashed(hash: u64, byte: u8) -> u64 {
+    (hash ^ byte.to_ascii_lowercase() as u64).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+const fn hash(name: &str) -> u64 {
+    let (bytes, mut hash, mut at) = (name.as_bytes(), HASH_START, 0);
+    while at < bytes.len() {
+        hash = hashed(hash, bytes[at]);
+        at += 1;
+    }
+    hash
+}
+
+/// Fields by which messages are framed, or routed, or that are for one connection.
+const HEAD_ONLY: [u64; 9] = [
+    hash("content-length"),
+    hash("transfer-encoding"),
+    hash("host"),
+    hash("connection"),
+    hash("te"),
+    hash("trailer"),
+    hash("upgrade"),
+    hash("keep-alive"),
+    hash("proxy-connection"),
+];
 
 enum Next {
     Framing,

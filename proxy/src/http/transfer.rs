@@ -1,6 +1,6 @@
 //! One request on its way: to an instance, and the answer back.
 
-use std::{cell::RefCell, future::poll_fn, rc::Rc, task::Poll};
+use std::{cell::RefCell, future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
 use super::{
     connection::{After, Client, Downstream, Patience, Session},
@@ -18,7 +18,6 @@ use crate::{
     exchange::{Exchange, Outcome},
     tcp::relay,
     upstream::{Link, establish},
-    waits::Waits,
     worker::{Connection, Context, Elapsed},
 };
 
@@ -48,8 +47,11 @@ pub(super) struct Transfer {
     exchange: Exchange,
     plan: Plan,
     upload: Upload,
+    instance: Option<Link>,
     /// Received from the instance and not yet used.
     answer: Buffer,
+    /// The answer's body on its way.
+    download: Pipe,
     outcome: Outcome,
 }
 
@@ -73,11 +75,10 @@ enum Answer {
     Final(Final),
 }
 
-/// A final answer (or 101).
+/// A final answer (or 101); as far as its body came with the head it was looked at.
+#[derive(Clone, Copy)]
 struct Final {
     status: u16,
-    /// Its body, as far as it came with the head already looked at.
-    download: Pipe,
     /// Nothing but the end of the connection tells the client the end of the body.
     ends_with_connection: bool,
     instance_keeps: bool,
@@ -108,13 +109,29 @@ impl Transfer {
             exchange,
             plan,
             upload: Upload::new(plan.framing, context.config.limits.body_bytes_max),
+            instance: None,
             answer: Buffer::NONE,
+            download: Pipe::new(Framing::None, None),
             outcome: Outcome {
                 bytes_in: plan.head_bytes as u64,
                 ..Outcome::default()
             },
         });
         place
+    }
+
+    /// How long nothing may happen while the answer is waited for.
+    fn limit(&self, context: &Context, out: &Buffer) -> Duration {
+        self.upload.limit(context, self.exchange.waits(), out)
+    }
+
+    /// How long nothing may happen while the answer's body passes.
+    fn download_limit(&self, context: &Context) -> Duration {
+        let waits = self.exchange.waits();
+        match self.download.waits_for() {
+            Side::Sink => waits.client_idle(context),
+            Side::Source => waits.server_idle(context),
+        }
     }
 
     /// Ends the accounting.
@@ -135,37 +152,28 @@ impl Transfer {
 impl<S: Downstream> Session<S> {
     /// Sends the request whose head is in `out`, and its answer back.
     pub(super) async fn transfer(&mut self, connection: &Connection, transfer: &mut Transfer) -> After {
-        let mut instance = None;
-        let answer = match self.ask(connection, transfer, &mut instance).await {
+        let answer = match self.ask(connection, transfer).await {
             Ok(answer) => answer,
             Err(kind) => return self.fail(connection, transfer, kind).await,
-        };
-        let Some(instance) = instance else {
-            return After::Close;
         };
         transfer.outcome.status = answer.status;
         transfer.outcome.bytes_out += self.out.len() as u64;
         if answer.status == 101 {
             // Rare and long: its future is not part of every connection's memory.
-            Box::pin(self.tunnel(connection, transfer, instance)).await
+            Box::pin(self.tunnel(connection, transfer)).await
         } else {
-            self.relay_answer(connection, transfer, instance, answer).await
+            self.relay_answer(connection, transfer, answer).await
         }
     }
 
     /// Sends the request, or as much of it as the instance takes, and reads the head of the final answer, which
     /// is then in `out`.
-    async fn ask(
-        &mut self,
-        connection: &Connection,
-        transfer: &mut Transfer,
-        instance: &mut Option<Link>,
-    ) -> Result<Final, ErrorKind> {
+    async fn ask(&mut self, connection: &Connection, transfer: &mut Transfer) -> Result<Final, ErrorKind> {
         transfer.upload.pipe.look(&mut self.input).map_err(blame_upload)?;
         put_together(&mut transfer.upload.pipe, &mut self.input, &mut self.out);
         let mut may_reuse = true;
         let mut is_repeated = false;
-        let instance = loop {
+        loop {
             let reuse_ms = match (may_reuse, transfer.plan.is_repeatable) {
                 (true, true) => Some(u64::MAX),
                 (true, false) => Some(LATELY_MS),
@@ -173,20 +181,16 @@ impl<S: Downstream> Session<S> {
             };
             let (connected, is_reused) = self.connect(connection, &mut transfer.exchange, reuse_ms).await?;
             transfer.exchange.connected();
-            let instance = instance.insert(connected);
+            transfer.instance = Some(connected);
+            let waited = self.wait(connection, transfer).await;
             let upload = &mut transfer.upload;
-            match self
-                .wait(
-                    connection,
-                    transfer.exchange.waits(),
-                    instance,
-                    upload,
-                    &mut transfer.answer,
-                )
-                .await
-            {
-                Waited::Bytes => break instance,
-                Waited::Closed if is_reused && (transfer.plan.is_repeatable || upload.head_sent == 0) => {
+            // The instance said that it did not begin with the request, of which nothing is lost to us.
+            let is_refused = transfer.instance.as_ref().is_some_and(Link::is_refused) && !upload.is_begun;
+            match waited {
+                Waited::Bytes => break,
+                Waited::Closed
+                    if is_reused && (transfer.plan.is_repeatable || upload.head_sent == 0 || is_refused) =>
+                {
                     transfer.exchange.retried();
                     may_reuse = false;
                     upload.head_sent = 0;
@@ -194,7 +198,7 @@ impl<S: Downstream> Session<S> {
                 }
                 // Nothing of an answer came, and a repetition has the effect of one request (RFC 9110 §9.2.2).
                 Waited::Closed
-                    if transfer.plan.is_repeatable
+                    if (transfer.plan.is_repeatable || is_refused)
                         && !is_repeated
                         && self.context.config.retries > 0
                         && !transfer.exchange.waits().is_over(&self.context)
@@ -211,12 +215,12 @@ impl<S: Downstream> Session<S> {
                 Waited::Closed => return Err(ErrorKind::ResponseClosed),
                 Waited::Failed(kind) => return Err(kind),
             }
-        };
+        }
         // An answer before the end of the head means that the instance does not want the rest.
         transfer.upload.is_abandoned |= transfer.upload.head_sent < self.out.len();
         transfer.upload.head_sent = 0;
         self.out.clear();
-        self.read_answer(connection, transfer, instance).await
+        self.read_answer(connection, transfer).await
     }
 
     /// A connection to the instance chosen, or to another one if need be, and whether it was used before.
@@ -241,14 +245,7 @@ impl<S: Downstream> Session<S> {
     }
 
     /// Sends what is left of the request while waiting for bytes of the answer.
-    async fn wait(
-        &mut self,
-        connection: &Connection,
-        waits: &Waits,
-        instance: &mut Link,
-        upload: &mut Upload,
-        answer: &mut Buffer,
-    ) -> Waited {
+    async fn wait(&mut self, connection: &Connection, transfer: &mut Transfer) -> Waited {
         let Self {
             context,
             stream,
@@ -256,12 +253,19 @@ impl<S: Downstream> Session<S> {
             out,
             ..
         } = self;
-        let limit = if upload.waits_for_client(out) {
-            waits.client_idle(context)
-        } else {
-            waits.first_byte(context)
-        };
+        let limit = transfer.limit(context, out);
         let waiting = poll_fn(|task| {
+            let Transfer {
+                exchange,
+                upload,
+                instance: Some(instance),
+                answer,
+                ..
+            } = &mut *transfer
+            else {
+                return Poll::Ready(Waited::Closed);
+            };
+            let waits = exchange.waits();
             let mut progress = false;
             if let Poll::Ready(Err(kind)) = upload.poll(
                 task,
@@ -285,17 +289,15 @@ impl<S: Downstream> Session<S> {
                 Poll::Pending => context.buffers.take_back_empty(answer),
             }
             if progress {
-                connection.touch(if upload.waits_for_client(out) {
-                    waits.client_idle(context)
-                } else {
-                    waits.first_byte(context)
-                });
+                connection.touch(upload.limit(context, waits, out));
             }
             Poll::Pending
         });
         match connection.within(limit, waiting).await {
             Ok(waited) => waited,
-            Err(Elapsed) if upload.waits_for_client(out) => Waited::Failed(ErrorKind::RequestTimeout),
+            Err(Elapsed) if transfer.upload.waits_for_client(out) => {
+                Waited::Failed(ErrorKind::RequestTimeout)
+            }
             Err(Elapsed) => Waited::Failed(ErrorKind::ResponseTimeout),
         }
     }
@@ -305,7 +307,6 @@ impl<S: Downstream> Session<S> {
         &mut self,
         connection: &Connection,
         transfer: &mut Transfer,
-        instance: &mut Link,
     ) -> Result<Final, ErrorKind> {
         let mut patience = Patience::default();
         let mut interim = 0;
@@ -329,18 +330,11 @@ impl<S: Downstream> Session<S> {
                     }
                 }
                 Answer::Partial => {
-                    let Transfer {
-                        answer,
-                        upload,
-                        exchange,
-                        ..
-                    } = &mut *transfer;
-                    self.context.buffers.lend(answer);
-                    answer.make_room(self.context.config.limits.head_bytes_max);
-                    match self
-                        .wait(connection, exchange.waits(), instance, upload, answer)
-                        .await
-                    {
+                    self.context.buffers.lend(&mut transfer.answer);
+                    transfer
+                        .answer
+                        .make_room(self.context.config.limits.head_bytes_max);
+                    match self.wait(connection, transfer).await {
                         Waited::Bytes => {}
                         Waited::Closed => return Err(ErrorKind::ResponseClosed),
                         Waited::Failed(kind) => return Err(kind),
@@ -362,6 +356,7 @@ impl<S: Downstream> Session<S> {
                 },
             upload,
             answer,
+            download,
             ..
         } = transfer;
         let limits = &self.context.config.limits;
@@ -381,7 +376,7 @@ impl<S: Downstream> Session<S> {
             answer.consume(length);
             return Ok(Answer::Interim);
         }
-        let mut download = Pipe::new(framing, None);
+        *download = Pipe::new(framing, None);
         let mut ends_with_connection = framing == Framing::UntilClose;
         if framing == Framing::Chunked && client.version == Version::Http10 {
             download.take_framing_off();
@@ -406,11 +401,10 @@ impl<S: Downstream> Session<S> {
         answer.consume(length);
         if status != 101 {
             download.look(answer).map_err(blame_download)?;
-            put_together(&mut download, answer, &mut self.out);
+            put_together(download, answer, &mut self.out);
         }
         Ok(Answer::Final(Final {
             status,
-            download,
             ends_with_connection,
             instance_keeps,
             client_keeps,
@@ -422,8 +416,7 @@ impl<S: Downstream> Session<S> {
         &mut self,
         connection: &Connection,
         transfer: &mut Transfer,
-        mut instance: Link,
-        mut final_answer: Final,
+        final_answer: Final,
     ) -> After {
         let Self {
             context,
@@ -432,29 +425,27 @@ impl<S: Downstream> Session<S> {
             out,
             ..
         } = self;
-        let Transfer {
-            upload,
-            answer,
-            exchange,
-            ..
-        } = &mut *transfer;
-        let waits = exchange.waits();
-        let download = &mut final_answer.download;
         // Those behind the head were counted with it.
-        let put_before = download.taken() - download.ready() as u64;
-        let limit = if download.waits_for() == Side::Sink {
-            waits.client_idle(context)
-        } else {
-            waits.server_idle(context)
-        };
+        let put_before = transfer.download.taken() - transfer.download.ready() as u64;
+        let limit = transfer.download_limit(context);
         let relaying = poll_fn(|task| {
+            let Transfer {
+                upload,
+                instance: Some(instance),
+                answer,
+                download,
+                ..
+            } = &mut *transfer
+            else {
+                return Poll::Ready(Err(ErrorKind::ResponseClosed));
+            };
             let mut progress = false;
             let written = match download.poll_write_behind(task, out, answer, stream, &mut progress) {
                 Poll::Ready(Ok(())) => download.poll(
                     task,
                     &context.buffers,
                     answer,
-                    (&mut instance, stream),
+                    (&mut *instance, stream),
                     &mut progress,
                 ),
                 other => other,
@@ -467,28 +458,24 @@ impl<S: Downstream> Session<S> {
                 task,
                 &context.buffers,
                 (&NO_HEAD, input),
-                (stream, &mut instance),
+                (stream, instance),
                 &mut progress,
             ) {
                 return Poll::Ready(Err(kind));
             }
             if progress {
-                connection.touch(if download.waits_for() == Side::Sink {
-                    waits.client_idle(context)
-                } else {
-                    waits.server_idle(context)
-                });
+                connection.touch(transfer.download_limit(context));
             }
             Poll::Pending
         });
         let ended = match connection.within(limit, relaying).await {
             Ok(ended) => ended,
-            Err(Elapsed) if !out.is_empty() || download.waits_for() == Side::Sink => {
+            Err(Elapsed) if !out.is_empty() || transfer.download.waits_for() == Side::Sink => {
                 Err(ErrorKind::ClientAborted)
             }
             Err(Elapsed) => Err(ErrorKind::ResponseTimeout),
         };
-        transfer.outcome.bytes_out += download.taken() - put_before;
+        transfer.outcome.bytes_out += transfer.download.taken() - put_before;
         if let Err(kind) = ended {
             if kind != ErrorKind::ClientAborted && final_answer.ends_with_connection {
                 self.stream.reset_on_close();
@@ -502,6 +489,7 @@ impl<S: Downstream> Session<S> {
             && !transfer.upload.is_abandoned
             && transfer.answer.is_empty()
             && transfer.exchange.endpoint().is_pooled()
+            && let Some(instance) = transfer.instance.take()
         {
             context
                 .pool
@@ -516,12 +504,7 @@ impl<S: Downstream> Session<S> {
     }
 
     /// Relays whatever comes, both ways, after the protocol was switched.
-    async fn tunnel(
-        &mut self,
-        connection: &Connection,
-        transfer: &mut Transfer,
-        mut instance: Link,
-    ) -> After {
+    async fn tunnel(&mut self, connection: &Connection, transfer: &mut Transfer) -> After {
         if self.send(connection, After::Continue).await != After::Continue {
             transfer.outcome.error = Some(ErrorKind::ClientAborted);
             return After::Close;
@@ -529,6 +512,9 @@ impl<S: Downstream> Session<S> {
         self.context.buffers.take_back(&mut self.out);
         // It may last for days.
         transfer.exchange.pin();
+        let Some(mut instance) = transfer.instance.take() else {
+            return After::Close;
+        };
         let client = (&mut self.stream, &mut self.input);
         let relayed = relay(
             &self.context,

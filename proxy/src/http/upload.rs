@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use tokio::io::AsyncWrite as _;
@@ -16,6 +17,8 @@ use crate::{
     buffer::{Buffer, Buffers},
     error::ErrorKind,
     upstream::Link,
+    waits::Waits,
+    worker::Context,
 };
 
 /// The request as far as it is not yet sent.
@@ -25,6 +28,8 @@ pub(super) struct Upload {
     pub(super) head_sent: usize,
     /// The instance takes no more; its answer may come all the same.
     pub(super) is_abandoned: bool,
+    /// Some of the body left that cannot be sent again.
+    pub(super) is_begun: bool,
 }
 
 impl Upload {
@@ -34,6 +39,7 @@ impl Upload {
             pipe: Pipe::new(framing, bytes_max),
             head_sent: 0,
             is_abandoned: false,
+            is_begun: false,
         }
     }
 
@@ -74,12 +80,25 @@ impl Upload {
                 Poll::Pending => Poll::Pending,
             };
         }
-        match self.pipe.poll(task, buffers, input, (stream, instance), progress) {
+        let mut moved = false;
+        let moving = self.pipe.poll(task, buffers, input, (stream, instance), &mut moved);
+        *progress |= moved;
+        self.is_begun |= moved;
+        match moving {
             Poll::Ready(Err(Broken::Sink)) => {
                 self.is_abandoned = true;
                 Poll::Ready(Ok(()))
             }
             other => other.map_err(blame_upload),
+        }
+    }
+
+    /// How long nothing may happen while the answer is waited for: the client's time or the instance's.
+    pub(super) fn limit(&self, context: &Context, waits: &Waits, out: &Buffer) -> Duration {
+        if self.waits_for_client(out) {
+            waits.client_idle(context)
+        } else {
+            waits.first_byte(context)
         }
     }
 

@@ -393,6 +393,7 @@ mod tests {
             at_ms: 0,
             generation: Generation(7),
             digest: None,
+            stale_ms: None,
             gateways: vec![GatewayFrame {
                 name: GatewayName::new("shop/9050").expect("name"),
                 requests: 5,
@@ -420,6 +421,7 @@ mod tests {
                     }],
                 }],
             }],
+            departed: None,
         };
         let process = Process {
             connections_open: 2,

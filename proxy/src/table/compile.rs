@@ -11,7 +11,8 @@ use std::{
 };
 
 use weir_model::{
-    Balance, Digest, Generation, Instance, InstanceState, Protocol, Refusal, Snapshot, Sticky, Target, lookup,
+    Balance, Digest, Generation, Instance, InstanceState, Protocol, Refusal, Snapshot, Sticky, Target,
+    UpstreamProtocol, lookup,
 };
 
 use super::{Endpoint, Endpoints, Gateway, GatewayCookies, Next, Route, RouteCookies, Table};
@@ -20,6 +21,7 @@ use crate::{
     condition::Compiled,
     live::Registry,
     resolve::Resolver,
+    rewrite::Rewrites,
     schedule::Schedule,
     tls::{Acceptor, Watch},
     upstream::Preambles,
@@ -190,6 +192,20 @@ impl Compiler {
             .map(|route| {
                 let wrong = |reason| format!("route {}: {reason}", route.name);
                 let old = old_route(before, route).map(|old| &old.preambles);
+                let (protocol, options) = (source.protocol, &route.options);
+                let misplaced = match protocol {
+                    Protocol::Tcp if options.protocol != UpstreamProtocol::Http1 => {
+                        Some("HTTP gateways have a `protocol`")
+                    }
+                    Protocol::Tcp if options.ejection.is_some() => Some("HTTP gateways have an `ejection`"),
+                    Protocol::Http if !options.server_names.is_empty() => {
+                        Some("TCP gateways have `server_names`")
+                    }
+                    _ => None,
+                };
+                if let Some(misplaced) = misplaced {
+                    return Err(wrong(format!("only routes of {misplaced}")));
+                }
                 let preambles = Preambles::new(&route.options, old).map_err(wrong)?;
                 if let Target::Instances(instances) = &route.target {
                     for instance in instances {
@@ -232,6 +248,10 @@ impl Compiler {
             }),
             names: GatewayNames::new(&gateway_lookup),
             tls: prepared.acceptor,
+            reads_names: source
+                .routes
+                .iter()
+                .any(|route| !route.options.server_names.is_empty()),
             source: source.clone(),
         }
     }
@@ -273,6 +293,7 @@ impl Compiler {
                         if !is_same_link {
                             endpoint.key = self.endpoint_key.fetch_add(1, Ordering::Relaxed);
                         }
+                        endpoint.is_http2 = preambles.is_http2();
                         endpoint.preamble = preambles
                             .of(&instance.host)
                             .expect("what cannot be had was refused before");
@@ -284,6 +305,7 @@ impl Compiler {
                     slow_start_ms: source.options.slow_start.map_or(0, |time| {
                         u64::try_from(time.duration().as_millis()).unwrap_or(u64::MAX)
                     }),
+                    ejection: source.options.ejection,
                     all,
                     serving: serving.len(),
                 })
@@ -294,6 +316,7 @@ impl Compiler {
             live,
             preambles,
             condition: source.condition.as_ref().map(Compiled::new),
+            rewrites: Rewrites::of(&source.options.rewrites),
             strength: if strength == 10_000 {
                 None
             } else {
@@ -351,6 +374,7 @@ impl Compiler {
             port: instance.port,
             key,
             preamble: None,
+            is_http2: false,
             set_cookie: cookie.map(|route| format!("{route}={instance_lookup}; path=/").into_bytes().into()),
             lookup: cookie.map(|_| instance_lookup.as_bytes().into()),
             name: instance_lookup.into(),

@@ -18,6 +18,7 @@ use crate::{
     condition::Compiled,
     live::{EndpointLive, GatewayLive, RouteLive},
     resolve::Address,
+    rewrite::Rewrites,
     schedule::Schedule,
     tls::Acceptor,
     upstream::{Preamble, Preambles},
@@ -59,6 +60,8 @@ pub(crate) struct Gateway {
     pub(crate) tls: Option<Arc<Acceptor>>,
     /// Names in the access log.
     pub(crate) names: GatewayNames,
+    /// A route has names that clients ask for by TLS.
+    pub(crate) reads_names: bool,
 }
 
 /// Cookies of a sticky gateway (spec of the gateway agent, §3.3).
@@ -81,6 +84,8 @@ pub(crate) struct Route {
     pub(crate) cookies: Option<RouteCookies>,
     /// What connections to its instances begin with.
     pub(crate) preambles: Preambles,
+    /// How paths are changed on the way to it.
+    pub(crate) rewrites: Option<Box<Rewrites>>,
     /// Names in the access log.
     pub(crate) names: RouteNames,
 }
@@ -114,6 +119,8 @@ pub(crate) struct Endpoints {
     pub(crate) balance: Balance,
     /// How long an instance that became well takes to get its full share; 0: none.
     pub(crate) slow_start_ms: u64,
+    /// When one is passed over because of its answers.
+    pub(crate) ejection: Option<weir_model::Ejection>,
     /// Those that take new requests come first.
     pub(crate) all: Box<[Endpoint]>,
     /// How many take new requests.
@@ -131,7 +138,9 @@ pub(crate) struct Endpoint {
     /// Differs between any two (instance, address) of a process: by it connections are pooled.
     key: u64,
     /// What a connection to it begins with.
-    pub(crate) preamble: Option<Box<Preamble>>,
+    pub(crate) preamble: Option<Arc<Preamble>>,
+    /// It speaks HTTP/2.
+    pub(crate) is_http2: bool,
     /// Name in the access log: its lookup name.
     pub(crate) name: Box<str>,
     /// Value of the instance cookie, if the gateway is sticky to instances.
@@ -155,6 +164,11 @@ impl Endpoint {
         self.preamble
             .as_ref()
             .is_none_or(|preamble| !preamble.is_of_one_client())
+    }
+
+    /// Whether its connections may serve several clients at a time.
+    pub(crate) fn shares_connections(&self) -> bool {
+        self.is_http2 && self.is_pooled()
     }
 
     /// A connection was made.
@@ -211,6 +225,17 @@ impl Table {
     /// The gateway in a slot.
     pub(crate) fn gateway(&self, slot: u32) -> Option<&Arc<Gateway>> {
         self.gateways.get(slot as usize)?.as_ref()
+    }
+
+    /// Whether the name that a client of TLS asks for matters at a gateway, or at one that it leads to.
+    pub(crate) fn reads_names(&self, slot: u32) -> bool {
+        self.gateway(slot).is_some_and(|gateway| {
+            gateway.reads_names
+                || gateway.routes.iter().any(|route| match route.next {
+                    Next::Gateway(slot) => self.reads_names(slot),
+                    Next::Endpoints(_) => false,
+                })
+        })
     }
 
     /// The gateway that has this socket.

@@ -3,22 +3,26 @@
 //! **Invariants.** Every connection that was routed is accounted once, when it ends. A direction that waits
 //! holds no buffer. When one side ends its sending, the other is told so and may go on with its own.
 //!
-//! **Absent.** Nothing looks into the bytes.
+//! Where routes have names of servers, the first message of a client of TLS is read for the name that it asks for, and passed
+//! on as it came.
+//!
+//! **Absent.** Nothing else looks into the bytes.
 
 mod relay;
 
-use std::rc::Rc;
+use std::{future::poll_fn, rc::Rc};
 
 pub(crate) use self::relay::relay;
 use crate::{
     access_log,
     buffer::Buffer,
-    choose::choose_tcp,
+    choose::{Entry, choose_tcp},
     error::ErrorKind,
     exchange::{Exchange, Outcome},
     http::Downstream,
+    tls::{HELLO_BYTES_MAX, Hello, read_hello},
     upstream::establish,
-    worker::{Accepted, Connection, Context},
+    worker::{Accepted, Connection, Context, Elapsed},
 };
 
 /// What a connection that ended well counts as.
@@ -38,7 +42,24 @@ pub(crate) async fn serve<S: Downstream>(
     } = accepted;
     let log = access_log::Client::new(&context, peer);
     let noted = log.note_tcp(&context);
-    let choice = match choose_tcp(&context, &entry, peer) {
+    let mut input = Buffer::default();
+    let mut name = stream.server_name().map(str::to_ascii_lowercase);
+    if !stream.is_secure() && reads_names(&context, &entry) {
+        let limit = context.config.timeouts.head;
+        let asked = Box::pin(asked_name(&context, &mut stream, &mut input));
+        name = match connection.within(limit, asked).await {
+            Ok(Ok(name)) => name,
+            Ok(Err(kind)) => {
+                context.buffers.take_back(&mut input);
+                return context.rejected(kind);
+            }
+            Err(Elapsed) => {
+                context.buffers.take_back(&mut input);
+                return context.rejected(ErrorKind::HandshakeTimeout);
+            }
+        };
+    }
+    let choice = match choose_tcp(&context, &entry, peer, name.as_deref()) {
         Ok(choice) => choice,
         Err(unrouted) => {
             if unrouted.kind == ErrorKind::NoGateway {
@@ -49,6 +70,7 @@ pub(crate) async fn serve<S: Downstream>(
                 ..Outcome::default()
             };
             access_log::refused(&context, noted, &entry, &unrouted, outcome);
+            context.buffers.take_back(&mut input);
             return;
         }
     };
@@ -59,6 +81,7 @@ pub(crate) async fn serve<S: Downstream>(
     let mut instance = match established {
         Ok((instance, _)) => instance,
         Err(kind) => {
+            context.buffers.take_back(&mut input);
             access_log::end(
                 &context,
                 exchange,
@@ -72,7 +95,7 @@ pub(crate) async fn serve<S: Downstream>(
     };
     exchange.connected();
     exchange.pin();
-    let (mut input, mut output) = (Buffer::default(), Buffer::default());
+    let mut output = Buffer::default();
     let relayed = relay(
         &context,
         &connection,
@@ -97,4 +120,40 @@ pub(crate) async fn serve<S: Downstream>(
             bytes_out: relayed.down,
         },
     );
+}
+
+fn reads_names(context: &Context, entry: &Entry) -> bool {
+    let table = context.table();
+    entry.slot(&table).is_some_and(|slot| table.reads_names(slot))
+}
+
+/// The name that a client of TLS asks for. What was read stays in `input`. A client that speaks something else asks for none.
+async fn asked_name<S: Downstream>(
+    context: &Context,
+    stream: &mut S,
+    input: &mut Buffer,
+) -> Result<Option<String>, ErrorKind> {
+    loop {
+        let needed = match read_hello(input.data()) {
+            Ok(Hello::Whole(name)) => return Ok(name),
+            Ok(Hello::Other) => return Ok(None),
+            Ok(Hello::Partial(needed)) => needed,
+            Err(_) => return Err(ErrorKind::Handshake),
+        };
+        // Looked at again when it may be whole: bytes that drip cost linear work.
+        while input.len() < needed {
+            let filled = poll_fn(|task| {
+                context.buffers.lend(input);
+                input.make_room(HELLO_BYTES_MAX * 2);
+                let filled = input.poll_fill(task, stream);
+                if filled.is_pending() {
+                    context.buffers.take_back_empty(input);
+                }
+                filled
+            });
+            if !matches!(filled.await, Ok(1..)) {
+                return Err(ErrorKind::ClientAborted);
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
+use tokio::task::spawn_local;
 use weir_model::Protocol;
 
 use super::{Acceptor, Stream};
@@ -15,7 +16,8 @@ use crate::{
 /// hundred requests: a storm of them must not take every connection's memory at once.
 pub(crate) const HANDSHAKES_MAX: usize = 256;
 
-/// Serves a client after its handshake.
+/// Takes a client through its handshake. It is served by a task of its own: what a handshake needs is much more than what
+/// an idle connection should cost.
 pub(crate) async fn serve(
     context: Rc<Context>,
     accepted: Accepted,
@@ -42,15 +44,17 @@ pub(crate) async fn serve(
     // A gateway that is gone by now needs no handshakes.
     drop(acceptor);
     let is_http2 = stream.is_http2();
+    let abort_by = connection.abort_by();
     let accepted = Accepted {
         stream,
         peer: accepted.peer,
         local: accepted.local,
         entry: accepted.entry,
     };
-    match protocol {
-        Protocol::Http if is_http2 => h2::serve(context, accepted, connection).await,
-        Protocol::Http => http::serve(context, accepted, connection).await,
-        Protocol::Tcp => tcp::serve(context, accepted, connection).await,
-    }
+    let task = match protocol {
+        Protocol::Http if is_http2 => spawn_local(h2::serve(context, accepted, connection)),
+        Protocol::Http => spawn_local(http::serve(context, accepted, connection)),
+        Protocol::Tcp => spawn_local(tcp::serve(context, accepted, connection)),
+    };
+    abort_by(task.abort_handle());
 }

@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache},
+    server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
 use tokio_rustls::TlsAcceptor;
 use weir_model::{Protocol, Tls, TlsVersion};
 
-use super::certificate::{Certified, is_pem};
+use super::certificate::{Certified, is_pem, read_roots};
 
 /// Sessions of clients without tickets that are remembered for each gateway.
 const SESSIONS_MAX: usize = 1_024;
@@ -48,11 +48,23 @@ impl Acceptor {
             TlsVersion::V13 => &[&rustls::version::TLS13],
         };
         let certificates = Arc::new(Certificates::read(&options.certificates, &provider)?);
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
-            .map_err(|error| error.to_string())?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
+            .map_err(|error| error.to_string())?;
+        let builder = match &options.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let roots = read_roots(authority).map_err(|reason| format!("client_ca: {reason}"))?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = if options.client_certificate_optional {
+                    verifier.allow_unauthenticated()
+                } else {
+                    verifier
+                };
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
         if protocol == Protocol::Http {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustls::{
+    RootCertStore,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     sign::CertifiedKey,
@@ -95,6 +96,45 @@ impl Certified {
             Some(parent) => !exactly && name.split_once('.').is_some_and(|(_, rest)| rest == parent),
         })
     }
+}
+
+/// The chain and the key of a certificate.
+pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A certificate to be shown to others.
+pub(crate) fn read_identity(source: &weir_model::Certificate) -> Result<Identity, CertificateError> {
+    let place = place(&source.certificate);
+    let chain = CertificateDer::pem_slice_iter(read_pem(&source.certificate)?.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| CertificateError::NoCertificate(place.clone()))?;
+    if chain.is_empty() {
+        return Err(CertificateError::NoCertificate(place));
+    }
+    let key = PrivateKeyDer::from_pem_slice(read_pem(&source.key)?.as_bytes())
+        .map_err(|_| CertificateError::NoKey(self::place(&source.key)))?;
+    Ok((chain, key))
+}
+
+/// The certificates of an authority.
+///
+/// # Errors
+/// Why they cannot be used.
+pub(crate) fn read_roots(authority: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let pem = read_pem(authority).map_err(|error| error.to_string())?;
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        certificate
+            .map_err(|_| "the authority is not PEM".to_owned())
+            .and_then(|certificate| {
+                roots
+                    .add(certificate)
+                    .map_err(|error| format!("the authority cannot be used: {error}"))
+            })?;
+    }
+    if roots.is_empty() {
+        return Err("the authority holds no PEM certificate".to_owned());
+    }
+    Ok(roots)
 }
 
 /// Whether a value is PEM itself and not the path of a file.

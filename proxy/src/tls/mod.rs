@@ -6,19 +6,21 @@
 //! **Invariants.** A certificate that cannot be used never takes the place of one that can. A table that changes nothing
 //! of a gateway's TLS leaves its tickets valid. Handshakes are bounded in number and time. Keys stay out of logs.
 //!
-//! **Absent.** No client certificates, no early data, no OCSP.
+//! **Absent.** No early data, no OCSP. The authority of clients' certificates is read with the snapshot and not watched.
 
 mod accept;
 mod acceptor;
 mod certificate;
 mod expiry;
+mod hello;
 mod stream;
 mod watch;
 
 pub(crate) use self::{
     accept::{HANDSHAKES_MAX, serve},
     acceptor::Acceptor,
-    certificate::read_pem,
+    certificate::{read_identity, read_roots},
+    hello::{HELLO_BYTES_MAX, Hello, read as read_hello},
     stream::Stream,
     watch::Watch,
 };

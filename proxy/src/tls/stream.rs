@@ -48,6 +48,10 @@ impl Downstream for Stream {
         true
     }
 
+    fn server_name(&self) -> Option<&str> {
+        self.inner.get_ref().1.server_name()
+    }
+
     fn reset_on_close(&self) {
         self.is_cut.set(true);
         // If it cannot be set the client still misses the `close_notify`.

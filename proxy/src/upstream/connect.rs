@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::Link;
+use super::{Link, preamble::Secured};
 use crate::{
     error::ErrorKind,
     exchange::Exchange,
@@ -18,7 +18,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Connects to the instance chosen, after failures to others of its route while there are any, then to the
 /// same again: one attempt and as many more as the configuration allows. An instance that is tried since
 /// another failed may be had from the pool, if a connection used in the last `reuse_ms` milliseconds waits
-/// there; then the second value is `true`. `ends`: the client, and where it connected to.
+/// there; then the second value is `true`. An instance that speaks HTTP/2 gives a stream of a connection that others
+/// use, too, if there is room on one. `ends`: the client, and where it connected to.
 ///
 /// # Errors
 /// That of the last attempt.
@@ -38,6 +39,12 @@ pub(crate) async fn establish(
                 .take(exchange.endpoint().key(), context.now_ms(), reuse_ms)
         {
             return Ok((stream, true));
+        }
+        if exchange.endpoint().shares_connections()
+            && let Some(stream) = context.sessions.open(exchange.endpoint().key(), context.now_ms())
+        {
+            // Without leave to use what was used before it counts as a new one: it is known to be there.
+            return Ok((Link::Http2(Box::new(stream)), reuse_ms.is_some()));
         }
         let failure = match exchange.endpoint().address() {
             None => Failure {
@@ -61,6 +68,7 @@ pub(crate) async fn establish(
         if failure.ours {
             // Not the instance's fault: it keeps its good name.
             context.pool.clear();
+            context.sessions.clear_idle();
         } else {
             exchange.endpoint().connect_failed(context.now_ms());
         }
@@ -84,6 +92,12 @@ struct Failure {
     ours: bool,
 }
 
+impl From<ErrorKind> for Failure {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind, ours: false }
+    }
+}
+
 async fn attempt(
     context: &Context,
     connection: &Connection,
@@ -91,15 +105,31 @@ async fn attempt(
     address: SocketAddr,
     ends: (SocketAddr, SocketAddr),
 ) -> Result<Link, Failure> {
-    let begin = async {
+    let secure = async {
         let stream = connect(address).await.map_err(|error| failure(&error))?;
         match &exchange.endpoint().preamble {
-            None => Ok(Link::Clear(stream)),
+            None => Ok(Secured::Clear(stream)),
             // Large and rare.
-            Some(preamble) => Box::pin(preamble.perform(stream, ends))
-                .await
-                .map_err(|kind| Failure { kind, ours: false }),
+            Some(preamble) => Ok(Box::pin(preamble.perform(stream, ends)).await?),
         }
+    };
+    let begin = async {
+        let endpoint = exchange.endpoint();
+        if !endpoint.is_http2 {
+            return secure.await.map(Link::from);
+        }
+        let stream = if endpoint.is_pooled() {
+            Box::pin(
+                context
+                    .sessions
+                    .connect(endpoint.key(), || context.now_ms(), secure),
+            )
+            .await?
+        } else {
+            let secured = secure.await?;
+            Box::pin(context.sessions.own(secured, context.now_ms())).await?
+        };
+        Ok(Link::Http2(Box::new(stream)))
     };
     match connection.within(exchange.waits().connect(context), begin).await {
         Ok(begun) => begun,

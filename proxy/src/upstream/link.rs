@@ -12,10 +12,13 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
+use super::{http2::Stream, preamble::Secured};
 /// A connection to an instance. The clear case costs a branch.
 pub(crate) enum Link {
     Clear(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// One of the streams of a connection that others use, too.
+    Http2(Box<Stream>),
 }
 
 impl fmt::Debug for Link {
@@ -23,6 +26,7 @@ impl fmt::Debug for Link {
         f.write_str(match self {
             Self::Clear(_) => "Clear",
             Self::Tls(_) => "Tls",
+            Self::Http2(_) => "Http2",
         })
     }
 }
@@ -33,12 +37,32 @@ impl From<TcpStream> for Link {
     }
 }
 
+impl From<Secured> for Link {
+    fn from(secured: Secured) -> Self {
+        match secured {
+            Secured::Clear(stream) => Self::Clear(stream),
+            Secured::Tls(stream) => Self::Tls(stream),
+        }
+    }
+}
+
 impl Link {
-    /// The connection below.
-    pub(super) fn socket(&self) -> &TcpStream {
+    /// Whether it may carry another request after this one.
+    pub(super) fn is_kept(&self) -> bool {
+        !matches!(self, Self::Http2(_))
+    }
+
+    /// Whether the instance is known not to have begun with the request.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self, Self::Http2(stream) if stream.is_refused())
+    }
+
+    /// The connection below, if it is nobody else's.
+    pub(super) fn below(&self) -> Option<&TcpStream> {
         match self {
-            Self::Clear(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Clear(stream) => Some(stream),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Http2(_) => None,
         }
     }
 
@@ -51,9 +75,11 @@ impl Link {
         {
             return false;
         }
-        self.socket()
-            .poll_read_ready(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
+        self.below().is_some_and(|stream| {
+            stream
+                .poll_read_ready(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        })
     }
 }
 
@@ -67,6 +93,7 @@ impl AsyncRead for Link {
         match self.get_mut() {
             Self::Clear(stream) => Pin::new(stream).poll_read(task, into),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(task, into),
+            Self::Http2(stream) => Pin::new(stream.as_mut()).poll_read(task, into),
         }
     }
 }
@@ -77,6 +104,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Clear(stream) => Pin::new(stream).poll_write(task, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(task, bytes),
+            Self::Http2(stream) => Pin::new(stream.as_mut()).poll_write(task, bytes),
         }
     }
 
@@ -88,6 +116,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Clear(stream) => Pin::new(stream).poll_write_vectored(task, pieces),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(task, pieces),
+            Self::Http2(stream) => Pin::new(stream.as_mut()).poll_write_vectored(task, pieces),
         }
     }
 
@@ -100,6 +129,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Clear(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(task),
+            Self::Http2(stream) => Pin::new(stream.as_mut()).poll_flush(task),
         }
     }
 
@@ -107,6 +137,7 @@ impl AsyncWrite for Link {
         match self.get_mut() {
             Self::Clear(stream) => Pin::new(stream).poll_shutdown(task),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(task),
+            Self::Http2(stream) => Pin::new(stream.as_mut()).poll_shutdown(task),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Pool {
     /// Keeps a connection for later, or closes it if there are enough.
     pub(crate) fn put(&self, key: u64, stream: Link, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
-        if idle.total >= TOTAL_MAX {
+        if idle.total >= TOTAL_MAX || !stream.is_kept() {
             return;
         }
         let waiting = idle.by_endpoint.entry(key).or_default();

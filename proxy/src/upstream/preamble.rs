@@ -9,17 +9,16 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use weir_model::{ProxyProtocol, RouteOptions, UpstreamProtocol, UpstreamTls};
 
-use super::Link;
 use crate::{
     error::ErrorKind,
     proxy_protocol::{self, Version},
-    tls::read_pem,
+    tls::{read_identity, read_roots},
 };
 
 /// Of a route: the same for every instance and for every table that does not change it, so that sessions are
@@ -28,6 +27,13 @@ use crate::{
 pub(crate) struct Preambles {
     proxy_header: Option<ProxyProtocol>,
     tls: Option<(UpstreamTls, Arc<ClientConfig>)>,
+    protocol: UpstreamProtocol,
+}
+
+/// A connection after its preamble.
+pub(crate) enum Secured {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Preambles {
@@ -36,23 +42,23 @@ impl Preambles {
     /// # Errors
     /// Why they cannot be used.
     pub(crate) fn new(options: &RouteOptions, before: Option<&Self>) -> Result<Self, String> {
-        if options.protocol == UpstreamProtocol::Http2 {
-            return Err("HTTP/2 to instances is not supported; leave `protocol` out or say http1".to_owned());
-        }
+        let before = before.filter(|before| before.protocol == options.protocol);
         let tls = match (&options.tls, before.and_then(|before| before.tls.as_ref())) {
             (None, _) => None,
             (Some(tls), Some(before)) if before.0 == *tls => Some(before.clone()),
-            (Some(tls), _) => Some((tls.clone(), client_config(tls)?)),
+            (Some(tls), _) => Some((tls.clone(), client_config(tls, options.protocol)?)),
         };
         Ok(Self {
             proxy_header: options.send_proxy_protocol,
             tls,
+            protocol: options.protocol,
         })
     }
 
     /// Whether connections made before may be used on.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.proxy_header == other.proxy_header
+            && self.protocol == other.protocol
             && match (&self.tls, &other.tls) {
                 (None, None) => true,
                 (Some((_, one)), Some((_, other))) => Arc::ptr_eq(one, other),
@@ -60,11 +66,16 @@ impl Preambles {
             }
     }
 
+    /// Whether instances speak HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.protocol == UpstreamProtocol::Http2
+    }
+
     /// For one instance; `None`: nothing.
     ///
     /// # Errors
     /// Why no certificate can be for `host`.
-    pub(crate) fn of(&self, host: &str) -> Result<Option<Box<Preamble>>, String> {
+    pub(crate) fn of(&self, host: &str) -> Result<Option<Arc<Preamble>>, String> {
         if self.proxy_header.is_none() && self.tls.is_none() {
             return Ok(None);
         }
@@ -77,9 +88,10 @@ impl Preambles {
                 Some((TlsConnector::from(Arc::clone(config)), name))
             }
         };
-        Ok(Some(Box::new(Preamble {
+        Ok(Some(Arc::new(Preamble {
             proxy_header: self.proxy_header,
             tls,
+            is_http2: self.is_http2(),
         })))
     }
 }
@@ -88,6 +100,7 @@ impl Preambles {
 pub(crate) struct Preamble {
     proxy_header: Option<ProxyProtocol>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    is_http2: bool,
 }
 
 impl std::fmt::Debug for Preamble {
@@ -106,11 +119,11 @@ impl Preamble {
     }
 
     /// Sends and receives it. `ends`: the client, and where it connected to.
-    pub(super) async fn perform(
+    pub(crate) async fn perform(
         &self,
         mut stream: TcpStream,
         (client, to): (SocketAddr, SocketAddr),
-    ) -> Result<Link, ErrorKind> {
+    ) -> Result<Secured, ErrorKind> {
         if let Some(version) = self.proxy_header {
             let version = match version {
                 ProxyProtocol::V1 => Version::V1,
@@ -124,10 +137,14 @@ impl Preamble {
                 .map_err(|_| ErrorKind::ConnectFailed)?;
         }
         let Some((connector, name)) = &self.tls else {
-            return Ok(Link::Clear(stream));
+            return Ok(Secured::Clear(stream));
         };
         match connector.connect(name.clone(), stream).await {
-            Ok(stream) => Ok(Link::Tls(Box::new(stream))),
+            Ok(stream) if self.is_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") => {
+                tracing::debug!(?name, "an instance does not speak HTTP/2 over TLS");
+                Err(ErrorKind::InstanceTls)
+            }
+            Ok(stream) => Ok(Secured::Tls(Box::new(stream))),
             Err(error) => {
                 tracing::debug!(?name, %error, "the TLS handshake with an instance failed");
                 Err(ErrorKind::InstanceTls)
@@ -136,49 +153,44 @@ impl Preamble {
     }
 }
 
-fn client_config(options: &UpstreamTls) -> Result<Arc<ClientConfig>, String> {
+fn client_config(options: &UpstreamTls, protocol: UpstreamProtocol) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let mut config = if options.insecure {
+    let builder = if options.insecure {
         builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anybody::new(&provider)))
-            .with_no_client_auth()
     } else {
-        builder
-            .with_root_certificates(roots(options.authority.as_deref())?)
-            .with_no_client_auth()
+        builder.with_root_certificates(roots(options.authority.as_deref())?)
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut config = match &options.certificate {
+        None => builder.with_no_client_auth(),
+        Some(certificate) => {
+            let (chain, key) = read_identity(certificate).map_err(|error| error.to_string())?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| format!("the certificate for instances cannot be used: {error}"))?
+        }
+    };
+    config.alpn_protocols = match protocol {
+        UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
+        UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
+    };
     Ok(Arc::new(config))
 }
 
 /// The certificates that are trusted.
 fn roots(authority: Option<&str>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let Some(authority) = authority else {
-        let found = rustls_native_certs::load_native_certs();
-        let (usable, _) = roots.add_parsable_certificates(found.certs);
-        return if usable == 0 {
-            Err("this host has no certificates to trust; name an `authority`".to_owned())
-        } else {
-            Ok(roots)
-        };
-    };
-    let pem = read_pem(authority).map_err(|error| error.to_string())?;
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        certificate
-            .map_err(|_| "the authority is not PEM".to_owned())
-            .and_then(|certificate| {
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("the authority cannot be used: {error}"))
-            })?;
+    if let Some(authority) = authority {
+        return read_roots(authority);
     }
-    if roots.is_empty() {
-        return Err("the authority holds no PEM certificate".to_owned());
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        return Err("this host has no certificates to trust; name an `authority`".to_owned());
     }
     Ok(roots)
 }

@@ -55,6 +55,8 @@ struct State {
     expired: Cell<bool>,
     /// Milliseconds of the coarse clock when it was opened.
     opened_ms: Cell<u64>,
+    /// The same when it began to wait for a request.
+    idle_since_ms: Cell<u64>,
     phase: Cell<Phase>,
     /// It had a request.
     is_used: Cell<bool>,
@@ -142,15 +144,21 @@ impl Connections {
     }
 
     /// Asks up to `count` connections that wait for a request to end; how many. Those that had none yet are left in
-    /// peace for `fresh_ms`: their first one is nearly here.
-    pub(crate) fn close_idle(&self, count: usize, fresh_ms: u64) -> usize {
+    /// peace for `fresh_ms`: their first one is nearly here. So are those that had one within `lively_ms`.
+    pub(crate) fn close_idle(&self, count: usize, fresh_ms: u64, lively_ms: u64) -> usize {
         let now_ms = self.now_ms();
         let states = self.states.borrow();
         let old = states
             .iter()
             .map(|(_, state)| state)
             .filter(|state| state.can_be_asked())
-            .filter(|state| state.is_used.get() || now_ms.saturating_sub(state.opened_ms.get()) >= fresh_ms);
+            .filter(|state| {
+                if state.is_used.get() {
+                    now_ms.saturating_sub(state.idle_since_ms.get()) >= lively_ms
+                } else {
+                    now_ms.saturating_sub(state.opened_ms.get()) >= fresh_ms
+                }
+            });
         let mut asked = 0;
         for state in old.take(count) {
             asked += 1;
@@ -241,6 +249,7 @@ impl Connection {
     pub(crate) fn set_idle(&self, idle: bool) {
         if idle {
             self.state.phase.set(Phase::Idle);
+            self.state.idle_since_ms.set(self.clock.now_ms());
         } else {
             self.state.phase.set(Phase::Busy);
             self.state.is_used.set(true);
@@ -252,8 +261,8 @@ impl Connection {
         if carrying {
             self.state.phase.set(Phase::Over);
             self.state.is_used.set(true);
-        } else {
-            self.state.phase.set(Phase::Idle);
+        } else if self.state.phase.replace(Phase::Idle) != Phase::Idle {
+            self.state.idle_since_ms.set(self.clock.now_ms());
         }
     }
 

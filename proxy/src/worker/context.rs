@@ -16,7 +16,9 @@ use tokio::sync::{Notify, Semaphore};
 use super::{budget::Budget, connection::Connections};
 use crate::{
     access_log::Log, buffer::Buffers, config::Config, error::ErrorKind, metrics::add, table::Table,
-    tls::HANDSHAKES_MAX, upstream::Pool, waits::Waits,
+    tls::HANDSHAKES_MAX,
+    upstream::{Pool, Sessions},
+    waits::Waits,
 };
 
 /// Figures of one worker that belong to no gateway. Written by the worker, read by anybody.
@@ -56,6 +58,8 @@ pub(crate) struct Context {
     /// Its number, from 0.
     pub(crate) worker: usize,
     pub(crate) pool: Pool,
+    /// Connections to instances that speak HTTP/2.
+    pub(crate) sessions: Sessions,
     pub(crate) budget: Budget,
     /// Bounds of waiting where a route has none of its own.
     pub(crate) waits: Waits,
@@ -69,6 +73,8 @@ pub(crate) struct Context {
     /// that another worker writes.
     current: RefCell<CurrentTable>,
     draining: Cell<bool>,
+    /// The last connection could not be accepted: there was no descriptor for it.
+    pub(super) cannot_accept: Cell<bool>,
     /// Told when leave-taking begins.
     pub(crate) leave: Notify,
     /// Room for TLS handshakes under way.
@@ -98,6 +104,7 @@ impl Context {
         Self {
             worker,
             pool: Pool::new(&config),
+            sessions: Sessions::new(&config),
             budget: Budget::new(config.retry_budget),
             waits: Waits::configured(&config.timeouts),
             buffers: Buffers::default(),
@@ -107,6 +114,7 @@ impl Context {
             tables: RefCell::new(cache),
             current: RefCell::new(current),
             draining: Cell::new(false),
+            cannot_accept: Cell::new(false),
             leave: Notify::new(),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             // The one source of randomness of the standard library.

@@ -12,6 +12,18 @@ const STEP: Duration = Duration::from_millis(10);
 /// How long a connection that had no request yet is left in peace: a client that has just connected is about
 /// to send one.
 const FRESH_MS: u64 = 1_000;
+/// So much before the end nobody is spared.
+const LATE: Duration = Duration::from_secs(1);
+
+/// How to take leave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leave {
+    /// When what is left is cut.
+    pub(crate) deadline: Instant,
+    /// Connections that had a request within so many milliseconds are about to have another, and learn by its answer that
+    /// it was the last: they are not asked to end while there is time.
+    pub(crate) lively_ms: u64,
+}
 
 /// What became of a worker's connections.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,7 +36,8 @@ pub(crate) struct Left {
 
 /// Ends idle connections at the configured rate, or as fast as the deadline demands: a storm of reconnecting
 /// clients would hit whatever takes over. What is left at the deadline is cut.
-pub(super) async fn take(context: &Rc<Context>, deadline: Instant) -> Left {
+pub(super) async fn take(context: &Rc<Context>, leave: Leave) -> Left {
+    let Leave { deadline, lively_ms } = leave;
     context.drain();
     let connections = &context.connections;
     let config = &context.config;
@@ -41,7 +54,9 @@ pub(super) async fn take(context: &Rc<Context>, deadline: Instant) -> Left {
         }
         let due = pace.due(now - last, connections.idle(), deadline - now);
         last = now;
-        left.idle += connections.close_idle(due, FRESH_MS);
+        // At the end all have to go.
+        let is_late = deadline - now < LATE;
+        left.idle += connections.close_idle(due, FRESH_MS, if is_late { 0 } else { lively_ms });
         let until = tokio::time::Instant::from_std((now + STEP).min(deadline));
         while connections.len() > 0
             && tokio::time::timeout_at(until, connections.one_gone())
@@ -49,7 +64,7 @@ pub(super) async fn take(context: &Rc<Context>, deadline: Instant) -> Left {
                 .is_ok()
         {}
     }
-    left.idle += connections.close_idle(usize::MAX, 0);
+    left.idle += connections.close_idle(usize::MAX, 0, 0);
     // Twice: to look for a request, and to answer that there is none.
     for _ in 0..2 {
         tokio::task::yield_now().await;

@@ -9,6 +9,7 @@ mod leave;
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    os::fd::AsFd as _,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -25,7 +26,7 @@ use weir_model::Protocol;
 pub(crate) use self::{
     connection::{Connection, Cut, Elapsed},
     context::{Context, CurrentTable, WorkerFigures},
-    leave::Left,
+    leave::{Leave, Left},
 };
 use crate::{
     access_log::{self, Log},
@@ -33,6 +34,7 @@ use crate::{
     config::Config,
     error::{ErrorKind, StartError},
     http,
+    listener::ListeningSocket,
     metrics::{add, subtract},
     proxy_protocol,
     table::Table,
@@ -65,11 +67,12 @@ pub(crate) enum Order {
     },
     /// Accept what waits at this socket, then close it.
     Unlisten { address: SocketAddr },
-    /// Take leave until then, cut what is left, answer what became of all, and end.
-    Drain {
-        deadline: Instant,
-        done: oneshot::Sender<Left>,
+    /// Give another handle of each socket.
+    Share {
+        done: oneshot::Sender<Vec<ListeningSocket>>,
     },
+    /// Take leave, cut what is left at the end, answer what became of all, and end.
+    Drain { leave: Leave, done: oneshot::Sender<Left> },
 }
 
 /// A running worker, seen from outside.
@@ -145,6 +148,7 @@ async fn run(context: Rc<Context>, mut orders: mpsc::Receiver<Order>) {
             ticks.tick().await;
             ticking.tick();
             ticking.pool.expire(ticking.now_ms());
+            ticking.sessions.expire(ticking.now_ms());
         }
     });
     if context.log.is_some() {
@@ -158,7 +162,7 @@ async fn run(context: Rc<Context>, mut orders: mpsc::Receiver<Order>) {
             }
         });
     }
-    let mut sockets: HashMap<SocketAddr, Rc<Notify>> = HashMap::new();
+    let mut sockets: HashMap<SocketAddr, Vec<Listening>> = HashMap::new();
     while let Some(order) = orders.recv().await {
         match order {
             Order::Listen {
@@ -167,9 +171,13 @@ async fn run(context: Rc<Context>, mut orders: mpsc::Receiver<Order>) {
                 virtual_hosts,
             } => {
                 let closing = Rc::new(Notify::new());
-                match TcpListener::from_std(socket) {
+                match TcpListener::from_std(socket).map(Rc::new) {
                     Ok(socket) => {
-                        sockets.insert(address, Rc::clone(&closing));
+                        sockets.entry(address).or_default().push(Listening {
+                            socket: Rc::clone(&socket),
+                            virtual_hosts,
+                            closing: Rc::clone(&closing),
+                        });
                         tokio::task::spawn_local(accept(
                             Rc::clone(&context),
                             socket,
@@ -182,15 +190,22 @@ async fn run(context: Rc<Context>, mut orders: mpsc::Receiver<Order>) {
                 }
             }
             Order::Unlisten { address } => {
-                if let Some(closing) = sockets.remove(&address) {
-                    closing.notify_one();
+                for listening in sockets.remove(&address).unwrap_or_default() {
+                    listening.closing.notify_one();
                 }
             }
-            Order::Drain { deadline, done } => {
-                for closing in sockets.values() {
-                    closing.notify_one();
+            Order::Share { done } => {
+                let all = sockets
+                    .iter()
+                    .flat_map(|(address, all)| all.iter().filter_map(|one| one.share(*address)));
+                // The asker may be gone.
+                let _ = done.send(all.collect());
+            }
+            Order::Drain { leave, done } => {
+                for listening in std::mem::take(&mut sockets).into_values().flatten() {
+                    listening.closing.notify_one();
                 }
-                let left = leave::take(&context, deadline).await;
+                let left = leave::take(&context, leave).await;
                 if let Some(log) = &context.log {
                     log.flush();
                 }
@@ -202,9 +217,30 @@ async fn run(context: Rc<Context>, mut orders: mpsc::Receiver<Order>) {
     }
 }
 
+/// A socket of this worker.
+struct Listening {
+    socket: Rc<TcpListener>,
+    virtual_hosts: bool,
+    closing: Rc<Notify>,
+}
+
+impl Listening {
+    fn share(&self, address: SocketAddr) -> Option<ListeningSocket> {
+        let handle = self.socket.as_fd().try_clone_to_owned();
+        handle
+            .inspect_err(|error| tracing::error!(%address, %error, "a socket cannot be shared"))
+            .ok()
+            .map(|handle| ListeningSocket {
+                address,
+                virtual_hosts: self.virtual_hosts,
+                socket: handle.into(),
+            })
+    }
+}
+
 async fn accept(
     context: Rc<Context>,
-    socket: TcpListener,
+    socket: Rc<TcpListener>,
     address: SocketAddr,
     virtual_hosts: bool,
     closing: Rc<Notify>,
@@ -223,8 +259,13 @@ async fn accept(
         take(&context, accepted, address, virtual_hosts).await;
     }
     // Closing a socket resets what waits in its queue: take it first.
-    while let Some(accepted) = socket.accept().now_or_never() {
-        take(&context, accepted, address, virtual_hosts).await;
+    loop {
+        match socket.accept().now_or_never() {
+            Some(accepted @ Ok(_)) => take(&context, accepted, address, virtual_hosts).await,
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            // There is none, or no descriptor for one.
+            _ => break,
+        }
     }
 }
 
@@ -238,11 +279,17 @@ async fn take(
         Ok(accepted) => accepted,
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => return,
         Err(error) => {
-            tracing::warn!(%address, %error, "a connection could not be accepted");
+            // Told once, not twenty times a second while it lasts.
+            if !context.cannot_accept.replace(true) {
+                tracing::warn!(%address, %error, "connections cannot be accepted: they wait");
+            }
             tokio::time::sleep(ACCEPT_PAUSE).await;
             return;
         }
     };
+    if context.cannot_accept.replace(false) {
+        tracing::info!(%address, "connections can be accepted again");
+    }
     add(&context.figures.connections_total, 1);
     add(&context.figures.connections_open, 1);
     let connection = context.connections.open(Rc::clone(context));

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{Origin, Peer, World, errors, header, one_worker, status};
+use weir_model::{PathRewrite, Route};
+
+use crate::support::{
+    Origin, Peer, World, errors, gateway, header, instance, one_worker, route, status, to_gateway,
+};
 
 const ADDED: &str = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -272,4 +276,61 @@ fn a_host_that_nobody_serves_and_a_gateway_without_weight_are_503_and_go_on() {
     let mut client = world.client();
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(client.response().1, "503 Service Unavailable: no_instance\n");
+}
+
+#[test]
+fn rewrites_of_the_routes_on_the_way_change_the_path() {
+    let origin = Origin::start();
+    let world = World::empty(one_worker());
+    let rewriting = |mut route: Route, rewrites: &[&str]| {
+        let parsed = rewrites.iter().map(|text| PathRewrite::parse(text).unwrap());
+        route.options.rewrites = parsed.collect();
+        route
+    };
+    world.apply(vec![
+        gateway(
+            "g",
+            Some(world.port.number),
+            vec![rewriting(
+                to_gateway("way", 100, "inner"),
+                &[
+                    "/outer%[path] if path_beg /a",
+                    "%[path,lower] if { path_end .JPG }",
+                ],
+            )],
+        ),
+        gateway(
+            "inner",
+            None,
+            vec![rewriting(
+                route("r", 100, vec![instance("i", origin.port)]),
+                &["/inner%[path]/%[req.hdr(x-v)] if { path_beg /outer } !{ method POST }"],
+            )],
+        ),
+    ]);
+    let mut client = world.client();
+    for (request, passed_on) in [
+        (
+            "GET /a/B?q=1 HTTP/1.1\r\nHost: h\r\nX-V: 2 ?\r\n\r\n",
+            "GET /inner/outer/a/B/2%20%3F?q=1 HTTP/1.1",
+        ),
+        (
+            "GET http://h/X.JPG HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /x.jpg HTTP/1.1",
+        ),
+        (
+            "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+            "POST /outer/a HTTP/1.1",
+        ),
+        ("GET /b HTTP/1.1\r\nHost: h\r\n\r\n", "GET /b HTTP/1.1"),
+        ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "OPTIONS * HTTP/1.1"),
+    ] {
+        client.send(request);
+        let mut server = origin.accept();
+        let head = server.head();
+        assert_eq!(head.lines().next(), Some(passed_on), "{request}");
+        assert_eq!(header(&head, "host"), Some("h"));
+        server.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        client.expect(OK);
+    }
 }

@@ -129,8 +129,11 @@ fn mutated_requests_have_one_reading_or_none() {
         .map(|bytes| {
             // The marker of the corpus says nothing of what is made of it.
             String::from_utf8_lossy(&bytes)
-                .replace("muggled", "ubtle")
-                .replace("MUGGLED", "UBTLE")
+                // In two parts: some cases have something between its letters, which may be taken out.
+                .replace("mug", "ub")
+                .replace("MUG", "UB")
+                .replace("gled", "tle")
+                .replace("GLED", "TLE")
                 .into_bytes()
         })
         .collect();

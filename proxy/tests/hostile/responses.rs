@@ -278,6 +278,13 @@ fn corpus() -> Vec<Case> {
             false,
         ),
         case(
+            "a length in the trailers",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\nContent-Length: 8\r\n\r\nsmuggled",
+            Then::Either,
+            &["cut"],
+            false,
+        ),
+        case(
             "chunks without an end",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n",
             Then::Closes,

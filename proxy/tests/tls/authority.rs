@@ -64,20 +64,70 @@ impl Authority {
         Arc::new(config)
     }
 
+    /// Shows a certificate, too.
+    pub fn client_with(&self, certificate: &Certificate) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
+            .unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(certificate.certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        Arc::new(config)
+    }
+
     pub fn any_client(&self) -> Arc<ClientConfig> {
         self.client(rustls::ALL_VERSIONS, &["http/1.1"])
     }
 
     pub fn server(&self, names: &[&str]) -> Arc<ServerConfig> {
+        self.server_with(names, &[])
+    }
+
+    /// Asks for a certificate of this authority.
+    pub fn server_for_known(&self, names: &[&str]) -> Arc<ServerConfig> {
+        let certificate = self.issue(names);
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(default_provider());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::clone(&provider),
+        )
+        .build()
+        .unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(certificate.certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        Arc::new(config)
+    }
+
+    /// With what it says that it speaks.
+    pub fn server_with(&self, names: &[&str], alpn: &[&str]) -> Arc<ServerConfig> {
         let certificate = self.issue(names);
         let chain = vec![CertificateDer::from_pem_slice(certificate.certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
 }
@@ -123,7 +173,7 @@ pub fn der(certificate: &Certificate) -> Vec<u8> {
 pub fn with_tls(mut gateway: Gateway, certificates: Vec<Certificate>) -> Gateway {
     gateway.options.tls = Some(Tls {
         certificates,
-        minimum: Default::default(),
+        ..Tls::default()
     });
     gateway
 }

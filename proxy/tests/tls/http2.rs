@@ -16,20 +16,20 @@ use crate::{
     },
 };
 
-struct Client {
-    runtime: Runtime,
-    send: SendRequest<Bytes>,
+pub struct Client {
+    pub runtime: Runtime,
+    pub send: SendRequest<Bytes>,
     ended: tokio::task::JoinHandle<Result<(), h2::Error>>,
 }
 
 #[derive(Debug)]
-struct Answer {
-    head: Response<()>,
-    body: Vec<u8>,
-    trailers: Option<HeaderMap>,
+pub struct Answer {
+    pub head: Response<()>,
+    pub body: Vec<u8>,
+    pub trailers: Option<HeaderMap>,
 }
 
-fn runtime() -> Runtime {
+pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -38,7 +38,7 @@ fn runtime() -> Runtime {
 }
 
 impl Client {
-    fn clear(address: SocketAddr) -> Self {
+    pub fn clear(address: SocketAddr) -> Self {
         let runtime = runtime();
         let (send, ended) = runtime.block_on(async {
             let stream = TcpStream::connect(address).await.unwrap();
@@ -48,7 +48,7 @@ impl Client {
         Self { runtime, send, ended }
     }
 
-    fn encrypted(address: SocketAddr, authority: &Authority) -> Self {
+    pub fn encrypted(address: SocketAddr, authority: &Authority) -> Self {
         let runtime = runtime();
         let config = authority.client(rustls::ALL_VERSIONS, &["h2", "http/1.1"]);
         let (send, ended) = runtime.block_on(async {
@@ -65,11 +65,11 @@ impl Client {
         Self { runtime, send, ended }
     }
 
-    fn call(&self, request: Request<()>, body: Option<Vec<u8>>) -> Result<Answer, h2::Error> {
+    pub fn call(&self, request: Request<()>, body: Option<Vec<u8>>) -> Result<Answer, h2::Error> {
         self.call_with(request, body, None)
     }
 
-    fn call_with(
+    pub fn call_with(
         &self,
         request: Request<()>,
         body: Option<Vec<u8>>,
@@ -83,7 +83,7 @@ impl Client {
     }
 }
 
-async fn call(
+pub async fn call(
     send: SendRequest<Bytes>,
     request: Request<()>,
     body: Option<Vec<u8>>,
@@ -128,7 +128,7 @@ async fn call(
     received.and_then(|answer| sent.map(|()| answer))
 }
 
-fn request(method: Method, path: &str) -> Request<()> {
+pub fn request(method: Method, path: &str) -> Request<()> {
     Request::builder()
         .method(method)
         .uri(format!("https://a.test{path}"))

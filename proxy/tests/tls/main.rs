@@ -9,8 +9,14 @@
 mod support;
 
 mod authority;
+mod clients;
+mod ejection;
 mod frames;
+mod grpc;
 mod http2;
+mod multiplexed;
 mod origin;
+mod shared;
+mod sni;
 mod termination;
 mod upstream;

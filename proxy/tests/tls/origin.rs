@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -18,6 +18,8 @@ pub struct Automatic {
     pub port: u16,
     pub connections: Arc<AtomicUsize>,
     pub requests: Arc<AtomicUsize>,
+    /// Every answer is a 500.
+    pub is_failing: Arc<AtomicBool>,
 }
 
 impl Automatic {
@@ -27,18 +29,22 @@ impl Automatic {
             port: listener.local_addr().unwrap().port(),
             connections: Arc::default(),
             requests: Arc::default(),
+            is_failing: Arc::default(),
         };
         let (connections, requests) = (Arc::clone(&origin.connections), Arc::clone(&origin.requests));
+        let is_failing = Arc::clone(&origin.is_failing);
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 connections.fetch_add(1, Ordering::SeqCst);
                 stream.set_nodelay(true).unwrap();
                 let (tls, requests) = (tls.clone(), Arc::clone(&requests));
+                let is_failing = Arc::clone(&is_failing);
                 std::thread::spawn(move || match tls {
-                    None => serve(stream, &requests),
+                    None => serve(stream, &requests, &is_failing),
                     Some(config) => serve(
                         StreamOwned::new(ServerConnection::new(config).unwrap(), stream),
                         &requests,
+                        &is_failing,
                     ),
                 });
             }
@@ -47,12 +53,16 @@ impl Automatic {
     }
 }
 
-fn serve<S: Read + Write>(stream: S, requests: &AtomicUsize) {
+fn serve<S: Read + Write>(stream: S, requests: &AtomicUsize, is_failing: &AtomicBool) {
     let mut stream = BufReader::new(stream);
-    while let Some(()) = one(&mut stream, requests) {}
+    while let Some(()) = one(&mut stream, requests, is_failing) {}
 }
 
-fn one<S: Read + Write>(stream: &mut BufReader<S>, requests: &AtomicUsize) -> Option<()> {
+fn one<S: Read + Write>(
+    stream: &mut BufReader<S>,
+    requests: &AtomicUsize,
+    is_failing: &AtomicBool,
+) -> Option<()> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).ok()? == 0 {
@@ -61,6 +71,12 @@ fn one<S: Read + Write>(stream: &mut BufReader<S>, requests: &AtomicUsize) -> Op
     }
     requests.fetch_add(1, Ordering::SeqCst);
     let path = head.split(' ').nth(1)?.to_owned();
+    if is_failing.load(Ordering::SeqCst) {
+        let out = stream.get_mut();
+        out.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+            .ok()?;
+        return out.flush().ok();
+    }
     if path == "/early" {
         stream
             .get_mut()

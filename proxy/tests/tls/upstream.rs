@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use weir_model::{ProxyProtocol, RouteOptions, UpstreamProtocol, UpstreamTls};
+use weir_model::{ProxyProtocol, RouteOptions, UpstreamTls};
 
 use crate::{
     authority::{Authority, apply},
@@ -26,6 +26,7 @@ fn tls(server_name: Option<&str>, authority: Option<&str>, insecure: bool) -> Ro
             server_name: server_name.map(str::to_owned),
             authority: authority.map(str::to_owned),
             insecure,
+            certificate: None,
         }),
         ..RouteOptions::default()
     }
@@ -112,13 +113,6 @@ fn what_cannot_be_done_is_refused() {
         (
             tls(Some("not a name"), Some(&authority.pem), false),
             "`not a name`",
-        ),
-        (
-            RouteOptions {
-                protocol: UpstreamProtocol::Http2,
-                ..RouteOptions::default()
-            },
-            "HTTP/2 to instances",
         ),
     ] {
         let world = World::empty(one_worker());

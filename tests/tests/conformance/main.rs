@@ -14,6 +14,7 @@
     reason = "tests say what they do by their names"
 )]
 
+mod http2;
 mod servers;
 mod slow;
 mod tls;

@@ -166,6 +166,8 @@ impl Drop for Weir {
 /// HAProxy before an origin.
 pub struct Haproxy {
     pub port: u16,
+    /// HTTP/2 with prior knowledge.
+    pub http2_port: u16,
     _program: Program,
     _folder: tempfile::TempDir,
 }
@@ -173,10 +175,11 @@ pub struct Haproxy {
 impl Haproxy {
     pub fn before(program: &Path, origin: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
+        let (port, http2_port) = (free_port(), free_port());
         let config = fs::read_to_string(super::given("haproxy.cfg"))
             .unwrap()
             .replace("{{port}}", &port.to_string())
+            .replace("{{http2_port}}", &http2_port.to_string())
             .replace("{{origin}}", &origin.to_string());
         let path = folder.path().join("haproxy.cfg");
         fs::write(&path, config).unwrap();
@@ -184,6 +187,7 @@ impl Haproxy {
         wait_for(port);
         Self {
             port,
+            http2_port,
             _program: program,
             _folder: folder,
         }

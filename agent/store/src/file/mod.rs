@@ -66,6 +66,9 @@ impl Store for FileStore {
         Capabilities {
             value_bytes_max: 0,
             leases: false,
+            lease_ttl_min: std::time::Duration::ZERO,
+            lease_factor_max: 1,
+            history: true,
             writable: false,
         }
     }

@@ -7,7 +7,7 @@ use super::{ProtocolError, trimmed};
 use crate::{Expect, LeaseId, Revision, Store};
 
 /// Longest acknowledgement in bytes: it must fit every store's value limit.
-const ACKNOWLEDGEMENT_BYTES_MAX: usize = 384 * 1024;
+const ACKNOWLEDGEMENT_BYTES_MAX: usize = 256 * 1024;
 
 /// What the keys of acknowledgements begin with.
 pub fn agents_prefix(prefix: &str) -> String {

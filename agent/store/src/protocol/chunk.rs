@@ -11,7 +11,7 @@ use super::{
     manifest::{CHUNKS, CHUNKS_MAX, Chunk, ENCODING, Manifest, VERSION},
 };
 
-/// Longest chunk in bytes: under the value limits of Consul (512 KiB) and ZooKeeper (1 MiB).
+/// Longest chunk in bytes; less where the store's value limit is less (Consul).
 pub(super) const CHUNK_BYTES_MAX: usize = 384 * 1024;
 /// Effort of packing; higher levels gain little on such documents.
 const LEVEL: i32 = 3;

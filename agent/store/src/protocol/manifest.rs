@@ -80,8 +80,7 @@ pub async fn manifest(
 /// # Errors
 /// [`ProtocolError::Store`] if the store fails.
 pub async fn place(store: &dyn Store, prefix: &str) -> Result<Option<Revision>, ProtocolError> {
-    let entry = store.get(&manifest_key(prefix)).await?;
-    Ok(entry.map(|entry| entry.revision))
+    Ok(store.place(&manifest_key(prefix)).await?)
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, ProtocolError> {

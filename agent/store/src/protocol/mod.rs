@@ -12,6 +12,7 @@
 
 mod acknowledgement;
 mod chunk;
+mod epoch;
 mod manifest;
 mod publish;
 mod read;
@@ -22,6 +23,7 @@ use weir_model::Generation;
 use crate::{Revision, StoreError};
 
 pub use acknowledgement::{acknowledge, acknowledgement_key, agents, agents_prefix};
+pub use epoch::{epoch, mark};
 pub use manifest::{Chunk, Manifest, manifest, manifest_key, place};
 pub use publish::publish;
 pub use read::{Published, read};

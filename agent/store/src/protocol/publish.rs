@@ -66,11 +66,10 @@ pub async fn publish(
 /// Removes the chunks of generations before `oldest`. Those of a publication that has failed or is under way
 /// are newer and stay.
 async fn remove_before(store: &dyn Store, folder: &str, oldest: Generation) -> Result<(), StoreError> {
-    let (chunks, _) = store.list(&format!("{folder}{CHUNKS}")).await?;
-    for chunk in chunks {
-        let generation = chunk.key.strip_prefix(folder).and_then(generation_in);
+    for chunk in store.keys(&format!("{folder}{CHUNKS}")).await? {
+        let generation = chunk.strip_prefix(folder).and_then(generation_in);
         if generation.is_some_and(|generation| generation < oldest) {
-            store.delete(&chunk.key, Expect::Any).await?;
+            store.delete(&chunk, Expect::Any).await?;
         }
     }
     Ok(())

@@ -68,6 +68,7 @@ fn acknowledgement() -> Acknowledgement {
         version: "0.1.0".to_owned(),
         started_at_ms: 1_700_000_000_000,
         at_ms: 1_700_000_001_000,
+        stale_ms: 0,
     }
 }
 
@@ -159,6 +160,24 @@ async fn additions_of_a_later_minor_version_are_ignored() {
         manifest["chunks"][0]["tier"] = json!(1);
     });
     outcome.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mark_keeps_out_who_read_before_and_changes_nothing_for_readers() {
+    let store = Memory::new();
+    super::mark(&store, PREFIX, 1).await.unwrap();
+    assert_eq!(super::epoch(&store, PREFIX).await.unwrap(), None, "nothing is published");
+    let first = sample();
+    let place = super::publish(&store, PREFIX, &first, None).await.unwrap();
+    super::mark(&store, PREFIX, 7).await.unwrap();
+    assert_eq!(super::epoch(&store, PREFIX).await.unwrap(), Some(7));
+    let read = super::read(&store, PREFIX).await.unwrap().unwrap();
+    assert_eq!((read.generation, read.digest), (first.generation(), first.digest()));
+    let second = first.clone().with_generation(first.generation().next());
+    let late = super::publish(&store, PREFIX, &second, Some(place)).await;
+    assert!(matches!(late, Err(ProtocolError::Outdated { .. })), "{late:?}");
+    super::publish(&store, PREFIX, &second, Some(read.revision)).await.unwrap();
+    assert_eq!(super::epoch(&store, PREFIX).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use serde_json::Value;
-
 use super::{
     Issue, Scope,
     breed::hint_known,
@@ -36,9 +34,11 @@ pub(crate) fn blueprint(blueprint: &Blueprint, scope: Scope) -> Vec<Issue> {
     external_gateways(blueprint, &known, &mut issues);
     for (name, cluster) in &blueprint.clusters {
         if let Some(sla) = &cluster.sla {
-            let mut targets = Vec::new();
-            escalation_targets(sla, &mut targets);
-            for target in targets {
+            let inline = sla.escalation().and_then(|escalation| match escalation {
+                OrReference::Inline(escalation) => Some(escalation.targets()),
+                OrReference::Reference(_) => None,
+            });
+            for target in inline.unwrap_or_default() {
                 if !blueprint.clusters.contains_key(target) {
                     let issue = Issue::new(
                         "UnresolvedScaleEscalationTargetCluster",
@@ -333,26 +333,5 @@ fn external_gateways(blueprint: &Blueprint, known: &HashMap<&str, Known<'_>>, is
                 issues.push(hint_known(issue, "ports", cluster.ports.keys().copied()));
             }
         }
-    }
-}
-
-/// Targets of escalations that scale. As deep as documents nest.
-fn escalation_targets<'a>(value: &'a Value, targets: &mut Vec<&'a str>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| escalation_targets(item, targets)),
-        Value::Object(entries) => {
-            if entries
-                .get("type")
-                .and_then(Value::as_str)
-                .is_some_and(|kind| kind.starts_with("scale_"))
-                && let Some(target) = entries.get("target").and_then(Value::as_str)
-            {
-                targets.push(target);
-            }
-            entries
-                .values()
-                .for_each(|value| escalation_targets(value, targets));
-        }
-        _ => {}
     }
 }

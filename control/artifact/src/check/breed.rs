@@ -77,7 +77,7 @@ fn trait_value(breed: &Breed, path: [&str; 2], text: &str, issues: &mut Vec<Issu
         let (alias, wanted) = match &part {
             Part::Host(alias) => (alias, None),
             Part::Trait { cluster, group, name } => (cluster, Some((*group, name))),
-            Part::Text(_) | Part::Local(_) | Part::Config(_) => continue,
+            _ => continue,
         };
         match (breed.dependencies.get(alias), wanted) {
             (None, _) => issues.push(hint_known(

@@ -10,7 +10,7 @@ use super::{
     breed::{hint_known, unknown_check_port},
     percent, protocol_issues, total_weight,
 };
-use crate::{Breed, Cluster, OrReference, Service, value::TraitGroup};
+use crate::{Breed, Cluster, HealthCheck, OrReference, value::TraitGroup};
 
 /// What the breeds of a cluster that are in place declare, for quick answers.
 #[derive(Default)]
@@ -67,7 +67,11 @@ pub(super) fn cluster(cluster: &Cluster, known: &Known<'_>, scope: Scope) -> Vec
     }
     for (index, service) in cluster.services.iter().enumerate() {
         if let OrReference::Inline(breed) = &service.breed {
-            let found = service_issues(service, breed);
+            let found = use_of_breed(
+                breed,
+                &service.environment_variables,
+                service.health_checks.as_deref(),
+            );
             issues.extend(
                 found
                     .into_iter()
@@ -113,9 +117,14 @@ pub(super) fn cluster(cluster: &Cluster, known: &Known<'_>, scope: Scope) -> Vec
     issues
 }
 
-fn service_issues(service: &Service, breed: &Breed) -> Vec<Issue> {
+/// What a service or a workflow says of a breed in place that the breed does not have.
+pub(super) fn use_of_breed(
+    breed: &Breed,
+    environment_variables: &IndexMap<String, Option<String>>,
+    health_checks: Option<&[HealthCheck]>,
+) -> Vec<Issue> {
     let mut issues = Vec::new();
-    for (index, check) in service.health_checks.iter().flatten().enumerate() {
+    for (index, check) in health_checks.iter().copied().flatten().enumerate() {
         if !breed.ports.contains_key(&check.port) {
             let path = ["health_checks", &index.to_string(), "port"];
             issues.push(unknown_check_port(
@@ -125,7 +134,7 @@ fn service_issues(service: &Service, breed: &Breed) -> Vec<Issue> {
             ));
         }
     }
-    for (name, value) in &service.environment_variables {
+    for (name, value) in environment_variables {
         let path = ["environment_variables", name.as_str()];
         if !breed.environment_variables.contains_key(name) {
             let issue = Issue::new(

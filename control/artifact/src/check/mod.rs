@@ -6,14 +6,17 @@ mod blueprint;
 mod breed;
 mod cluster;
 mod gateway;
+mod workflow;
+
+use std::cell::Cell;
 
 use weir_model::{Protocol, Sticky};
 
 pub(crate) use self::{
     blueprint::blueprint as blueprint_issues, breed::breed as breed_issues,
-    gateway::gateway as gateway_issues,
+    gateway::gateway as gateway_issues, workflow::workflow as workflow_issues,
 };
-use crate::{Blueprint, Breed, Gateway, OrReference, Problem, Route};
+use crate::{Blueprint, Breed, Gateway, OrReference, Problem, Route, Severity, Workflow, prove};
 
 /// Parts per ten thousand that make the whole.
 pub(crate) const WHOLE: u32 = 10_000;
@@ -59,6 +62,19 @@ pub fn gateway(gateway: &Gateway) -> Vec<Problem> {
     problems(gateway_issues(gateway))
 }
 
+/// What is wrong with a workflow by itself. Its inline breed is checked as well.
+pub fn workflow(workflow: &Workflow) -> Vec<Problem> {
+    let mut issues = workflow_issues(workflow);
+    if let OrReference::Inline(breed) = &workflow.breed {
+        issues.extend(
+            breed_issues(breed)
+                .into_iter()
+                .map(|issue| issue.under(["breed"])),
+        );
+    }
+    problems(issues)
+}
+
 fn problems(issues: Vec<Issue>) -> Vec<Problem> {
     issues.into_iter().map(Problem::from).collect()
 }
@@ -70,6 +86,21 @@ pub(crate) struct Issue {
     pub(crate) path: Vec<String>,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+}
+
+/// What is allowed in a gateway but hardly meant: conditions that never match, or that those of other routes
+/// leave nothing for. Of use where references are resolved; the readers tell the rest with its place
+/// ([`crate::read::Read::warnings`]).
+pub fn gateway_warnings(gateway: &Gateway) -> Vec<Problem> {
+    let steps = Cell::new(prove::STEPS_MAX);
+    let issues = prove::gateway(gateway, &steps);
+    issues
+        .into_iter()
+        .map(|issue| Problem {
+            severity: Severity::Warning,
+            ..Problem::from(issue)
+        })
+        .collect()
 }
 
 impl Issue {
@@ -86,12 +117,12 @@ impl Issue {
         }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    fn under<const N: usize>(mut self, path: [&str; N]) -> Self {
+    pub(crate) fn under<const N: usize>(mut self, path: [&str; N]) -> Self {
         self.path.splice(..0, path.map(str::to_owned));
         self
     }
@@ -100,6 +131,7 @@ impl Issue {
 impl From<Issue> for Problem {
     fn from(issue: Issue) -> Self {
         Self {
+            severity: Severity::Error,
             code: issue.code,
             path: match issue.path.is_empty() {
                 true => "/".to_owned(),

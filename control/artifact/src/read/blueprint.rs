@@ -8,7 +8,7 @@ use super::{
     breed,
     common::{self, dialects, health_checks, key_name, kind, metadata, strict_key_name, text, variables},
     cursor::{Cursor, Table},
-    deployment, gateway, scale,
+    deployment, gateway, scale, sla,
 };
 use crate::{
     Blueprint, Cluster, Gateway, OrReference, Service,
@@ -107,13 +107,7 @@ fn cluster(cursor: &Cursor<'_>, purpose: Purpose) -> Cluster {
         return Cluster::default();
     };
     let mut cluster = Cluster {
-        sla: table.take("sla").and_then(|cursor| match cursor.is_list() {
-            true => {
-                cursor.unexpected_type("an sla or the name of one");
-                None
-            }
-            false => Some(cursor.to_value()),
-        }),
+        sla: table.take("sla").and_then(|cursor| sla::of_cluster(&cursor)),
         ..Cluster::default()
     };
     let gateways = table.take("gateways");

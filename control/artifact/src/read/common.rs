@@ -104,7 +104,10 @@ pub(super) fn anonymous(table: &mut Table<'_>, singular: &str) {
     }
     cursor.problem_with(
         "EitherReferenceOrAnonymous",
-        format!("a {singular} in place cannot have a name"),
+        match singular {
+            "sla" | "escalation" => format!("an {singular} in place cannot have a name"),
+            _ => format!("a {singular} in place cannot have a name"),
+        },
         "leave the name out, or write `reference: NAME` alone",
     );
 }
@@ -140,13 +143,16 @@ pub(super) fn variables(
         .collect()
 }
 
-/// Driver to anything.
+/// Driver, in lower case, to anything.
 pub(super) fn dialects(table: &mut Table<'_>) -> Map<String, Value> {
     let Some(cursor) = table.take_either(["dialects", "dialect"]) else {
         return Map::new();
     };
     match cursor.to_value() {
-        Value::Object(dialects) => dialects,
+        Value::Object(dialects) => dialects
+            .into_iter()
+            .map(|(driver, content)| (driver.to_ascii_lowercase(), content))
+            .collect(),
         _ => {
             cursor.unexpected_type("a map of drivers");
             Map::new()

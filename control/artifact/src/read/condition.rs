@@ -6,7 +6,7 @@ use super::{
     common::{anonymous, kind, metadata, name, reference},
     cursor::{Cursor, Table},
 };
-use crate::{NamedCondition, OrReference};
+use crate::{NamedCondition, OrReference, prove};
 
 /// A condition that is stored on its own.
 pub(super) fn named(mut table: Table<'_>) -> Option<NamedCondition> {
@@ -20,10 +20,12 @@ pub(super) fn named(mut table: Table<'_>) -> Option<NamedCondition> {
     if text.trim().is_empty() {
         expression.problem("ParserError", "the condition is empty");
     }
+    let condition = parse(&expression, text)?;
+    expression.warn(|steps| prove::condition(&condition, steps));
     Some(NamedCondition {
         name,
         metadata,
-        condition: parse(&expression, text)?,
+        condition,
     })
 }
 

@@ -1,83 +1,17 @@
 //! The toolkit of the readers: a place in a tree that notes problems.
 
-use std::{
-    borrow::Cow,
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::{borrow::Cow, cell::Cell, rc::Rc};
 
 use indexmap::IndexMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::suggest;
+use super::{sink::Sink, suggest};
 use crate::{
-    Position, Problem,
+    Position, Problem, Severity,
     check::Issue,
     problem::shown,
     tree::{Data, Entry, Node, Scalar},
 };
-
-/// Most problems that one document is told about.
-const PROBLEMS_MAX: usize = 200;
-
-/// Where problems gather.
-#[derive(Debug, Default)]
-pub(super) struct Sink {
-    problems: RefCell<Vec<Problem>>,
-    /// Without the checks across fields.
-    unchecked: bool,
-    lost: Cell<usize>,
-}
-
-impl Sink {
-    /// For what was checked before it was stored.
-    pub(super) fn unchecked() -> Self {
-        Self {
-            unchecked: true,
-            ..Self::default()
-        }
-    }
-
-    fn push(&self, problem: Problem) {
-        if self.is_full() {
-            self.skip();
-        } else {
-            self.problems.borrow_mut().push(problem);
-        }
-    }
-
-    /// One more that is not listed.
-    fn skip(&self) {
-        self.lost.set(self.lost.get() + 1);
-    }
-
-    fn is_full(&self) -> bool {
-        self.problems.borrow().len() >= PROBLEMS_MAX
-    }
-
-    /// Whether something at or under the path is wrong.
-    fn wrong_under(&self, path: &str) -> bool {
-        self.problems.borrow().iter().any(|problem| {
-            path == "/"
-                || problem
-                    .path
-                    .strip_prefix(path)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
-    }
-
-    /// The problems in the order of the text.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
-        let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| problem.position);
-        if self.lost.get() > 0
-            && let Some(last) = problems.last_mut()
-        {
-            last.hint = Some(format!("{} more problems are not listed", self.lost.get()));
-        }
-        problems
-    }
-}
 
 /// The way from the document to a node; rendered only for problems.
 #[derive(Clone, Debug, Default)]
@@ -169,6 +103,22 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The value of a map's key; `None` if it is absent or null.
+    pub(super) fn entry(&self, key: &str) -> Option<Self> {
+        match &self.node.data {
+            Data::Map(entries) => entries
+                .get_key_value(key)
+                .filter(|(_, entry)| !entry.node.is_null())
+                .map(|(key, entry)| self.child(key, entry)),
+            _ => None,
+        }
+    }
+
+    /// Where it stands in the text.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.node.position
+    }
+
     /// How many keys a map has.
     pub(super) fn keys(&self) -> usize {
         match &self.node.data {
@@ -179,6 +129,10 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn to_value(&self) -> Value {
         self.node.to_value()
+    }
+
+    pub(super) fn to_value_as_written(&self) -> Value {
+        self.node.to_value_as_written()
     }
 
     // -- Problems --
@@ -216,6 +170,7 @@ impl<'a> Cursor<'a> {
         position: Option<Position>,
     ) {
         self.sink.push(Problem {
+            severity: Severity::Error,
             code,
             path: self.path.render(),
             position,
@@ -255,8 +210,30 @@ impl<'a> Cursor<'a> {
                 continue;
             }
             self.sink.push(Problem {
+                severity: Severity::Error,
                 code: issue.code,
                 path: rendered,
+                position: self.locate(&path),
+                message: issue.message,
+                hint: issue.hint,
+            });
+        }
+    }
+
+    /// Notes what is allowed but hardly meant.
+    pub(super) fn warn(&self, issues: impl FnOnce(&Cell<u64>) -> Vec<Issue>) {
+        if self.sink.unchecked {
+            return;
+        }
+        for issue in issues(&self.sink.steps) {
+            let path = issue
+                .path
+                .iter()
+                .fold(self.path.clone(), |path, name| path.join(name.clone()));
+            self.sink.warn(Problem {
+                severity: Severity::Warning,
+                code: issue.code,
+                path: path.render(),
                 position: self.locate(&path),
                 message: issue.message,
                 hint: issue.hint,
@@ -374,6 +351,15 @@ impl<'a> Cursor<'a> {
             self.unexpected_type("true or false");
         }
         boolean
+    }
+
+    /// A number, possibly with a fraction.
+    pub(super) fn number(&self) -> Option<f64> {
+        let number = self.scalar().and_then(Scalar::number);
+        if number.is_none() {
+            self.unexpected_type("a number");
+        }
+        number
     }
 
     // -- Collections --
@@ -543,6 +529,16 @@ impl<'a> Table<'a> {
         for key in keys {
             self.consume(key);
         }
+    }
+
+    /// Takes every key that nobody took: free content. Nulls are as good as absent.
+    pub(super) fn rest(&mut self) -> Map<String, Value> {
+        let entries = self.entries.iter().zip(&mut self.taken);
+        entries
+            .filter_map(|(entry, taken)| (!std::mem::replace(taken, true)).then_some(entry))
+            .filter(|(_, entry)| !entry.node.is_null())
+            .map(|(key, entry)| (key.clone(), entry.node.to_value()))
+            .collect()
     }
 
     /// Moves the path on: the rest of the keys belongs to what a short form stands for.

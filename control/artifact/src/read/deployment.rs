@@ -50,7 +50,7 @@ pub(super) fn runtime(table: &mut Table<'_>) -> Option<ServiceRuntime> {
     Some(ServiceRuntime {
         status: status_of(&status?)?,
         instances: instances
-            .map(|cursor| cursor.items().iter().filter_map(instance).collect())
+            .map(|cursor| self::instances(&cursor))
             .unwrap_or_default(),
         dependencies,
         health,
@@ -113,6 +113,11 @@ fn date(cursor: &Cursor<'_>) -> Option<u64> {
     })
 }
 
+/// What runs.
+pub(super) fn instances(cursor: &Cursor<'_>) -> Vec<ServiceInstance> {
+    cursor.items().iter().filter_map(instance).collect()
+}
+
 fn instance(cursor: &Cursor<'_>) -> Option<ServiceInstance> {
     let mut table = cursor.table()?;
     let name = table
@@ -147,7 +152,8 @@ fn port(cursor: &Cursor<'_>) -> Option<u16> {
     port
 }
 
-fn health(cursor: &Cursor<'_>) -> Health {
+/// Counts by state.
+pub(super) fn health(cursor: &Cursor<'_>) -> Health {
     let Some(mut table) = cursor.table() else {
         return Health::default();
     };

@@ -8,7 +8,7 @@ use super::{
     cursor::{Cursor, Table},
     route,
 };
-use crate::{Gateway, GatewayService, OrReference, PortValue, Route, check, problem::shown, units};
+use crate::{Gateway, GatewayService, OrReference, PortValue, Route, check, problem::shown, prove, units};
 
 /// Where a gateway is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub(super) fn gateway(mut table: Table<'_>) -> Gateway {
     let cursor = table.cursor.clone();
     table.finish();
     cursor.check(|| check::gateway_issues(&gateway));
+    cursor.warn(|steps| prove::gateway(&gateway, steps));
     gateway
 }
 
@@ -63,6 +64,7 @@ pub(super) fn external(key: &str, cursor: &Cursor<'_>) -> Gateway {
     if !cursor.is_map() {
         gateway.routes = routes(cursor, Place::External);
         cursor.check(|| check::gateway_issues(&gateway));
+        cursor.warn(|steps| prove::gateway(&gateway, steps));
         return gateway;
     }
     let Some(mut table) = cursor.table() else {
@@ -80,6 +82,7 @@ pub(super) fn external(key: &str, cursor: &Cursor<'_>) -> Gateway {
     };
     table.finish();
     cursor.check(|| check::gateway_issues(&gateway));
+    cursor.warn(|steps| prove::gateway(&gateway, steps));
     gateway
 }
 
@@ -91,6 +94,7 @@ pub(super) fn internal(cursor: &Cursor<'_>) -> Gateway {
     table.ignore(&["metadata", "service", "deployed"]);
     let gateway = body(&mut table, Place::Internal);
     table.finish();
+    cursor.warn(|steps| prove::gateway(&gateway, steps));
     gateway
 }
 

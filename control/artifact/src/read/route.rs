@@ -1,16 +1,17 @@
 //! Routes of gateways (spec of the artifacts, §7.1).
 
-use weir_model::{ConditionStrength, Weight};
+use weir_model::{ConditionStrength, PathRewrite, Weight};
 
 use super::{
-    common::{anonymous, reference, text},
+    common::{anonymous, kind, metadata, name, reference, text},
     condition,
     cursor::{Cursor, Table},
     gateway::{Place, is_path},
 };
 use crate::{
-    OrReference, Rewrite, Route,
+    NamedRewrite, NamedRoute, OrReference, Rewrite, Route,
     problem::shown,
+    prove,
     units::{self, PercentError},
 };
 
@@ -59,6 +60,25 @@ pub(super) fn or_reference(cursor: &Cursor<'_>, place: Place) -> OrReference<Rou
         return OrReference::Inline(Route::default());
     };
     anonymous(&mut table, "route");
+    OrReference::Inline(body(table, place))
+}
+
+/// A route that is stored on its own.
+pub(super) fn named(mut table: Table<'_>) -> NamedRoute {
+    kind(&mut table, "route");
+    let name = name(&mut table);
+    let metadata = metadata(&mut table);
+    let cursor = table.cursor.clone();
+    let route = body(table, Place::Own);
+    cursor.warn(|steps| prove::route(&route, steps));
+    NamedRoute {
+        name,
+        metadata,
+        route,
+    }
+}
+
+fn body(mut table: Table<'_>, place: Place) -> Route {
     let is_internal = place == Place::Internal;
     let weight = match is_internal {
         true => "RouteWeightError",
@@ -85,7 +105,7 @@ pub(super) fn or_reference(cursor: &Cursor<'_>, place: Place) -> OrReference<Rou
     };
     table.ignore(&["targets"]);
     table.finish();
-    OrReference::Inline(route)
+    route
 }
 
 /// A percentage; its own code if it has the form but is more than everything.
@@ -123,13 +143,34 @@ fn rewrite(cursor: &Cursor<'_>) -> Option<Rewrite> {
     anonymous(&mut table, "rewrite");
     let path = table.require("path");
     table.finish();
-    let path = path?;
-    let text = path.text()?;
-    if !text.to_ascii_lowercase().contains(" if ") {
-        path.problem(
-            "UnsupportedPathRewriteError",
-            format!("`{}` is not `NEW-PATH if CONDITION`", shown(text)),
-        );
+    path_rewrite(&path?).map(Rewrite::Path)
+}
+
+/// A rewrite that is stored on its own.
+pub(super) fn named_rewrite(mut table: Table<'_>) -> Option<NamedRewrite> {
+    kind(&mut table, "rewrite");
+    let name = name(&mut table);
+    let metadata = metadata(&mut table);
+    let path = table.require("path");
+    table.finish();
+    Some(NamedRewrite {
+        name,
+        metadata,
+        path: path_rewrite(&path?)?,
+    })
+}
+
+fn path_rewrite(cursor: &Cursor<'_>) -> Option<PathRewrite> {
+    const CODE: &str = "UnsupportedPathRewriteError";
+    match PathRewrite::parse(cursor.text()?) {
+        Ok(rewrite) => Some(rewrite),
+        Err(error) => {
+            match cursor.place_inside(error.position) {
+                Some(position) => cursor.problem_at(CODE, error.message, None, Some(position)),
+                // The place inside is only in the words then.
+                None => cursor.problem(CODE, error.to_string()),
+            }
+            None
+        }
     }
-    Some(Rewrite::Path(text.to_owned()))
 }

@@ -6,8 +6,11 @@ const ELSEWHERE: [(&str, &str); 11] = [
     ("marathon", "driver specific content belongs under `dialects`"),
     ("kubernetes", "driver specific content belongs under `dialects`"),
     ("rancher", "driver specific content belongs under `dialects`"),
-    ("import", "templates and imports are not supported yet"),
-    ("selector", "selectors are not supported yet"),
+    ("import", "imports stand at the top of a document"),
+    (
+        "selector",
+        "selectors of later versions are not supported; name the routes",
+    ),
     ("slas", "a cluster has one `sla`"),
     ("filters", "write a `condition`"),
     ("filter_strength", "write `condition_strength`"),

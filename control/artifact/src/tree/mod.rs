@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 pub(crate) use self::scalar::{Scalar, boolean_word};
-use crate::{Position, Problem, read::BYTES_MAX};
+use crate::{Position, Problem, Severity, read::BYTES_MAX};
 
 /// One value of a document.
 #[derive(Clone, Debug)]
@@ -60,6 +60,25 @@ impl Node {
             Data::Scalar(_) => "a value",
             Data::List(_) => "a list",
             Data::Map(_) => "a map",
+        }
+    }
+
+    /// As [`Node::to_value`], but a number that would be printed otherwise than it is written (`1.10`) stays a text.
+    pub(crate) fn to_value_as_written(&self) -> Value {
+        match &self.data {
+            Data::Scalar(scalar) => match scalar.to_value() {
+                Value::Number(number) if number.to_string() != scalar.text => {
+                    Value::String(scalar.text.clone())
+                }
+                value => value,
+            },
+            Data::List(items) => items.iter().map(Self::to_value_as_written).collect(),
+            Data::Map(entries) => Value::Object(
+                entries
+                    .iter()
+                    .map(|(key, entry)| (key.clone(), entry.node.to_value_as_written()))
+                    .collect(),
+            ),
         }
     }
 
@@ -118,6 +137,7 @@ fn flatten(node: Node, flat: &mut Vec<Node>) {
 
 fn problem(position: Option<Position>, message: String) -> Box<Problem> {
     Box::new(Problem {
+        severity: Severity::Error,
         code: "YamlParsingError",
         path: "/".to_owned(),
         position,

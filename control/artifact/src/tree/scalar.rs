@@ -37,6 +37,16 @@ impl Scalar {
         (!digits.starts_with('+')).then(|| digits.parse().ok())?
     }
 
+    /// A number that is not quoted.
+    pub(crate) fn number(&self) -> Option<f64> {
+        if !self.plain {
+            return None;
+        }
+        let number = number(&self.text)?.as_f64()?;
+        // No negative zero: it prints differently and means the same.
+        number.is_finite().then_some(number + 0.0)
+    }
+
     /// As free content.
     pub(crate) fn to_value(&self) -> Value {
         if !self.plain {

@@ -31,7 +31,7 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
             cluster.health_checks.as_deref().map(health_checks),
         )
         .put_some("network", cluster.network.clone())
-        .put_some("sla", cluster.sla.clone())
+        .put_some("sla", cluster.sla.as_ref().map(super::sla))
         .put("dialects", cluster.dialects.clone())
         .put("metadata", cluster.metadata.clone())
         .0

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use weir_model::{Sticky, lookup};
 
 use super::{Fields, map, reference};
-use crate::{Gateway, OrReference, Rewrite, Route, RouteTarget};
+use crate::{Gateway, NamedRoute, OrReference, Rewrite, Route, RouteTarget};
 
 /// A gateway on its own, in full.
 pub(super) fn gateway(gateway: &Gateway) -> Map<String, Value> {
@@ -64,6 +64,13 @@ pub(super) fn short(gateway: &Gateway) -> Value {
         .into()
 }
 
+/// A route on its own.
+pub(super) fn named_route(route: &NamedRoute) -> Map<String, Value> {
+    let mut head = Fields::default().head(&route.name, "route", &route.metadata).0;
+    head.extend(fields("", &route.route).0);
+    head
+}
+
 /// A full path shortened: four parts to the service, three to `cluster/port`.
 fn short_path(path: &str) -> &str {
     if path.starts_with('[') {
@@ -91,7 +98,7 @@ fn fields(path: &str, route: &Route) -> Fields {
     });
     let rewrite = |rewrite: &Rewrite| match rewrite {
         Rewrite::Reference(name) => reference(name),
-        Rewrite::Path(path) => json!({ "path": path }),
+        Rewrite::Path(path) => json!({ "path": path.source() }),
     };
     let targets = (!route.targets.is_empty()).then(|| {
         let targets = route.targets.iter().map(|target| self::target(path, target));

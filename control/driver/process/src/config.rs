@@ -24,10 +24,13 @@ pub struct Config {
     pub instance_ports: RangeInclusive<u16>,
     /// Longest grace that a stop may give, whatever its caller asks.
     pub stop_grace: Duration,
+    /// Whether processors and memory of the scale are limits for instances that do not say it themselves
+    /// (argument `limits`), as far as this process may make control groups.
+    pub limits: bool,
 }
 
 impl Config {
-    /// Defaults: 127.0.0.1, [`DEFAULT_INSTANCE_PORTS`], [`DEFAULT_STOP_GRACE`].
+    /// Defaults: 127.0.0.1, [`DEFAULT_INSTANCE_PORTS`], [`DEFAULT_STOP_GRACE`], no limits.
     #[must_use]
     pub fn new(state_dir: impl Into<PathBuf>, namespace: impl Into<String>) -> Config {
         Config {
@@ -36,6 +39,7 @@ impl Config {
             host: "127.0.0.1".to_owned(),
             instance_ports: DEFAULT_INSTANCE_PORTS,
             stop_grace: DEFAULT_STOP_GRACE,
+            limits: false,
         }
     }
 }

@@ -6,23 +6,33 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::{runtime::Handle, sync::watch, time::Instant};
-use weir_driver::{Capabilities, ContainerDriver, DriverError, InstanceSpec, InstanceStatus, LogLine};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use weir_driver::{
+    Capabilities, Capacity, ContainerDriver, DriverError, InstanceSpec, InstanceStats, InstanceStatus,
+    LogLine,
+};
 
 use crate::{
+    cgroup::{Group, Groups},
     config::{Config, OpenError},
     folder::{Exit, Folder, Record, Root, now_ms},
+    follow,
     instance::{Instance, Life, changed, exit},
     launch::{Launch, Options, check, inherited, marker, marker_of},
     leader::{Ending, sweep},
     logs,
     ports::{self, Ports},
     proc::{Identity, Marker, boot_id, stray, ticks},
+    stats,
 };
 
 /// What this driver runs.
@@ -53,6 +63,8 @@ struct Inner {
     config: Config,
     root: Root,
     boot_id: String,
+    /// Looked for when first needed. `None`: this process may make none.
+    groups: OnceLock<Option<Groups>>,
     /// What every instance inherits.
     inherited: BTreeMap<String, String>,
     /// Locked before `ports` where both are.
@@ -83,6 +95,7 @@ impl ProcessDriver {
         // The hasher's keys are random.
         let ports = Ports::new(config.instance_ports.clone(), RandomState::new().hash_one(0));
         let inner = Inner {
+            groups: OnceLock::new(),
             config,
             root,
             boot_id,
@@ -159,6 +172,25 @@ impl Inner {
         self.ports.lock().expect("nothing panics with the ports")
     }
 
+    fn groups(&self) -> Option<&Groups> {
+        let groups = self.groups.get_or_init(|| Groups::open(&self.config.namespace));
+        groups.as_ref()
+    }
+
+    /// The group of an instance that is to have limits.
+    fn group(&self, spec: &InstanceSpec, options: Options) -> Result<Option<Group>, DriverError> {
+        if !options.limits.unwrap_or(self.config.limits) {
+            return Ok(None);
+        }
+        match (self.groups(), options.limits) {
+            (Some(groups), _) => Ok(Some(groups.of(&spec.id))),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(DriverError::Definition(
+                "`limits: true` cannot be kept: control may not make control groups on this host".to_owned(),
+            )),
+        }
+    }
+
     fn get(&self, id: &str) -> Option<Arc<Instance>> {
         self.instances().get(id).cloned()
     }
@@ -194,7 +226,10 @@ impl Inner {
             // Control ended between noting what to start and starting it: nobody was told that it runs.
             return folder.remove();
         }
-        let instance = Instance::starting(record, folder, self.changes.clone());
+        let group = check(&record.spec)
+            .and_then(|options| self.group(&record.spec, options))
+            .unwrap_or_default();
+        let instance = Instance::starting(record, folder, group, self.changes.clone());
         for port in instance.record.ports.values() {
             self.ports().hold(*port);
         }
@@ -243,6 +278,7 @@ impl Inner {
             return Err(DriverError::UnsupportedDeployable(spec.deployable_type));
         }
         let options = check(&spec)?;
+        let group = self.group(&spec, options)?;
         let instance = {
             let mut instances = self.instances();
             let Entry::Vacant(vacant) = instances.entry(spec.id.clone()) else {
@@ -259,13 +295,13 @@ impl Inner {
                 spec,
             };
             let folder = self.root.folder(&record.spec.id);
-            let instance = Instance::starting(record, folder, self.changes.clone());
+            let instance = Instance::starting(record, folder, group, self.changes.clone());
             vacant.insert(Arc::clone(&instance));
             instance
         };
         changed(&self.changes);
         let started = Launch::new(&instance.record, &instance.folder, options, &self.inherited)
-            .and_then(|launch| launch.start(&instance.record, &instance.folder));
+            .and_then(|launch| launch.start(&instance.record, &instance.folder, instance.group.as_ref()));
         match started {
             Ok(identity) => {
                 tracing::info!(endpoint = %instance.record.spec.id, pid = identity.pid, "instance started");
@@ -273,6 +309,9 @@ impl Inner {
                 Ok(())
             }
             Err(error) => {
+                if let Some(group) = &instance.group {
+                    group.remove();
+                }
                 if let Err(error) = instance.folder.remove() {
                     tracing::warn!(endpoint = %instance.record.spec.id, %error, "cannot remove the folder of an instance that did not start");
                 }
@@ -349,6 +388,9 @@ impl Drop for Inner {
         for instance in self.instances().values() {
             instance.forget();
         }
+        if let Some(Some(groups)) = self.groups.get() {
+            groups.remove_if_empty();
+        }
     }
 }
 
@@ -360,9 +402,13 @@ impl ContainerDriver for ProcessDriver {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            deployable_types: DEPLOYABLE_TYPES,
+            deployable_types: DEPLOYABLE_TYPES.to_vec(),
             outlives_control: true,
-            limits: false,
+            limits: self.inner.config.limits && self.inner.groups().is_some(),
+            tells_ports: true,
+            follow: true,
+            stats: true,
+            ..Capabilities::default()
         }
     }
 
@@ -407,6 +453,9 @@ impl ContainerDriver for ProcessDriver {
         let inner = Arc::clone(&self.inner);
         let forgotten = tokio::task::spawn_blocking(move || {
             instance.forget();
+            if let Some(group) = &instance.group {
+                group.remove();
+            }
             inner.root.retire(&instance.folder)?;
             inner.drop_instance(&instance);
             Ok::<(), io::Error>(())
@@ -425,5 +474,42 @@ impl ContainerDriver for ProcessDriver {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
+    }
+
+    async fn follow(&self, id: &str, lines: usize) -> Result<mpsc::Receiver<LogLine>, DriverError> {
+        let Some(instance) = self.inner.get(id) else {
+            return Err(DriverError::NotFound(id.to_owned()));
+        };
+        let runtime = self.inner.runtime.clone();
+        let begun = tokio::task::spawn_blocking(move || {
+            let _within = runtime.enter();
+            follow::follow(instance, lines.min(LOG_LINES_MAX))
+        });
+        begun.await.map_err(unavailable)?.map_err(unavailable)
+    }
+
+    async fn stats(&self, id: &str) -> Result<InstanceStats, DriverError> {
+        let Some(instance) = self.inner.get(id) else {
+            return Err(DriverError::NotFound(id.to_owned()));
+        };
+        let read = tokio::task::spawn_blocking(move || match instance.pid() {
+            Some(pid) => stats::read(pid, instance.group.as_ref()),
+            None => InstanceStats::default(),
+        });
+        read.await.map_err(unavailable)
+    }
+
+    async fn capacity(&self) -> Result<Vec<Capacity>, DriverError> {
+        let Some((cpu, memory_mb)) = stats::host() else {
+            return Ok(Vec::new());
+        };
+        Ok(vec![Capacity {
+            driver: self.kind().to_owned(),
+            deployable_types: DEPLOYABLE_TYPES.iter().map(|name| (*name).to_owned()).collect(),
+            cpu,
+            memory_mb,
+            largest_cpu: cpu,
+            largest_memory_mb: memory_mb,
+        }])
     }
 }

@@ -7,11 +7,11 @@ use std::{
 
 use rustix::process::Signal;
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle, time::Instant};
-use weir_driver::{InstanceHealth, InstanceState, InstanceStatus};
+use weir_driver::{InstanceHealth, InstanceState, InstanceStatus, health::Plan};
 
 use crate::{
+    cgroup::Group,
     folder::{Exit, Folder, Record, now_ms},
-    health::Plan,
     launch::marker,
     leader::{Ending, Leader},
     logs,
@@ -34,6 +34,8 @@ pub(crate) enum Life {
 pub(crate) struct Instance {
     pub(crate) record: Record,
     pub(crate) folder: Folder,
+    /// Its control group, where there are some.
+    pub(crate) group: Option<Group>,
     identity: OnceLock<Identity>,
     status: Mutex<Status>,
     life: watch::Sender<Life>,
@@ -58,7 +60,12 @@ pub(crate) fn changed(changes: &watch::Sender<u64>) {
 
 impl Instance {
     /// One that is being started.
-    pub(crate) fn starting(record: Record, folder: Folder, changes: watch::Sender<u64>) -> Arc<Instance> {
+    pub(crate) fn starting(
+        record: Record,
+        folder: Folder,
+        group: Option<Group>,
+        changes: watch::Sender<u64>,
+    ) -> Arc<Instance> {
         let status = Status {
             state: InstanceState::Starting,
             health: InstanceHealth::Unknown,
@@ -67,6 +74,7 @@ impl Instance {
         Arc::new(Instance {
             record,
             folder,
+            group,
             identity: OnceLock::new(),
             status: Mutex::new(status),
             life: watch::Sender::new(Life::Starting),
@@ -98,6 +106,11 @@ impl Instance {
             message,
             started_at_ms: self.record.started_at_ms,
         }
+    }
+
+    /// Number of its process group, once it runs.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.identity.get().map(|identity| identity.pid)
     }
 
     pub(crate) fn life(&self) -> watch::Receiver<Life> {
@@ -243,7 +256,16 @@ impl Instance {
     async fn note_exit(self: &Arc<Instance>, ending: Ending) {
         let instance = Arc::clone(self);
         let noted = tokio::task::spawn_blocking(move || {
-            let exit = exit(ending, &logs::last_words(&instance.folder));
+            let mut exit = exit(ending, &logs::last_words(&instance.folder));
+            if let Some(group) = &instance.group {
+                if group.ran_out_of_memory() {
+                    exit.message = format!(
+                        "{} MB of memory were not enough for it: {}",
+                        instance.record.spec.memory_mb, exit.message
+                    );
+                }
+                group.remove();
+            }
             if let Err(error) = instance.folder.write_exit(&exit) {
                 tracing::warn!(endpoint = %instance.record.spec.id, %error, "cannot note the exit of an instance");
             }

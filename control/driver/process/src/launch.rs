@@ -9,13 +9,13 @@ use std::{
 };
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use weir_driver::{DriverError, InstanceSpec, LogStream};
+use weir_driver::{DriverError, InstanceSpec, LogStream, rules, words::split};
 
 use crate::{
+    cgroup::Group,
     folder::{Folder, Record},
     leader::discard,
     proc::{Identity, Marker},
-    words::split,
 };
 
 /// Tells an instance who it is: `<namespace>/<id>`.
@@ -26,8 +26,6 @@ const INSTANCE_DIR: &str = "WEIR_INSTANCE_DIR";
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 /// Where commands are, if control itself has no `PATH`.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Longest id, in bytes; it is the name of a folder.
-const ID_BYTES_MAX: usize = 200;
 
 /// What the arguments of a spec ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) fixed_ports: bool,
     /// `limit_memory: true`: `RLIMIT_AS` is set.
     pub(crate) limit_memory: bool,
+    /// `limits: true`: processors and memory of the scale are limits of a control group.
+    pub(crate) limits: Option<bool>,
 }
 
 impl Options {
@@ -51,10 +51,12 @@ impl Options {
                 ("ports", "assigned") => options.fixed_ports = false,
                 ("limit_memory", "true") => options.limit_memory = true,
                 ("limit_memory", "false") => options.limit_memory = false,
+                ("limits", "true") => options.limits = Some(true),
+                ("limits", "false") => options.limits = Some(false),
                 _ => {
                     return Err(DriverError::Definition(format!(
                         "the argument `{name}: {value}` is not one for processes: there are `shell: true`, \
-                         `ports: fixed` and `limit_memory: true`"
+                         `ports: fixed`, `limits: true` and `limit_memory: true`"
                     )));
                 }
             }
@@ -65,81 +67,13 @@ impl Options {
 
 /// Looks at all of a spec that can be judged without touching the host.
 pub(crate) fn check(spec: &InstanceSpec) -> Result<Options, DriverError> {
-    let fault = |message: String| Err(DriverError::Definition(message));
-    let id = spec.id.as_str();
-    let valid = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
-    if id.is_empty() || id.len() > ID_BYTES_MAX || id.starts_with('.') || !id.chars().all(valid) {
-        return fault(format!(
-            "`{id}` cannot be the id of an instance: 1 to {ID_BYTES_MAX} of letters, digits, `-`, `_`, `.`, \
-             and no `.` at the beginning"
-        ));
-    }
+    rules::check(spec)?;
     let options = Options::of(spec)?;
-    let mut names = BTreeMap::new();
-    for port in &spec.ports {
-        if let Some(other) = names.insert(port_variable(&port.name), &port.name) {
-            return fault(format!(
-                "the ports `{other}` and `{}` have the same variable `{}`",
-                port.name,
-                port_variable(&port.name)
-            ));
-        }
-    }
-    for check in &spec.health_checks {
-        if !spec.ports.iter().any(|port| port.name == check.port) {
-            return fault(format!(
-                "a health check names the port `{}`, which is not there",
-                check.port
-            ));
-        }
-        if check
-            .path
-            .chars()
-            .any(|char| char.is_ascii_control() || char == ' ')
-        {
-            return fault(format!(
-                "the path {:?} of a health check has a character that no path has",
-                check.path
-            ));
-        }
-    }
-    for (name, value) in &spec.environment {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return fault(format!(
-                "the variable {name:?} has a name or value that no variable can have"
-            ));
-        }
-    }
-    if options.limit_memory && address_space(spec).is_none() {
-        return fault("`limit_memory: true` needs a scale with memory".to_owned());
+    if options.limit_memory && rules::memory_bytes(spec).is_none() {
+        let message = "`limit_memory: true` needs a scale with memory".to_owned();
+        return Err(DriverError::Definition(message));
     }
     Ok(options)
-}
-
-/// Bytes of [`Resource::As`]; `None`: no memory in the scale.
-fn address_space(spec: &InstanceSpec) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a cast from a float saturates, and more than u64::MAX bytes is no limit"
-    )]
-    let bytes = (spec.memory_mb * 1_048_576.0) as u64;
-    (bytes > 0).then_some(bytes)
-}
-
-/// `PORT_<NAME>`: letters in upper case, all but letters and digits an underscore.
-fn port_variable(name: &str) -> String {
-    let name: String = name
-        .chars()
-        .map(|char| {
-            if char.is_ascii_alphanumeric() {
-                char.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    format!("PORT_{name}")
 }
 
 /// The variables that tell whose process it is.
@@ -180,13 +114,7 @@ fn environment(
 ) -> BTreeMap<String, String> {
     let mut variables = inherited.clone();
     variables.extend(record.spec.environment.clone());
-    let number = |name: &str| record.ports.get(name).map(u16::to_string);
-    for port in &record.spec.ports {
-        variables.extend(number(&port.name).map(|number| (port_variable(&port.name), number)));
-    }
-    if let Some(first) = record.spec.ports.first() {
-        variables.extend(number(&first.name).map(|number| ("PORT".to_owned(), number)));
-    }
+    variables.extend(rules::port_variables(&record.spec, &record.ports));
     let [instance, directory] = identity_variables(&record.namespace, &record.spec.id, folder);
     variables.extend([
         (INSTANCE.to_owned(), instance),
@@ -242,7 +170,7 @@ impl Launch {
         let path = environment.get("PATH").map_or(PATH, String::as_str);
         let work = folder.work();
         let program = find(name, path, directory.as_deref().unwrap_or(&work)).map_err(fault)?;
-        let memory = options.limit_memory.then(|| address_space(spec)).flatten();
+        let memory = options.limit_memory.then(|| rules::memory_bytes(spec)).flatten();
         Ok(Launch {
             words,
             program,
@@ -253,7 +181,12 @@ impl Launch {
     }
 
     /// Starts the process. The folder is made, and holds the record before and the identity after.
-    pub(crate) fn start(&self, record: &Record, folder: &Folder) -> Result<Identity, DriverError> {
+    pub(crate) fn start(
+        &self,
+        record: &Record,
+        folder: &Folder,
+        group: Option<&Group>,
+    ) -> Result<Identity, DriverError> {
         let unavailable = |error: io::Error| DriverError::Unavailable(Box::new(error));
         folder
             .create()
@@ -276,6 +209,14 @@ impl Launch {
             .process_group(0)
             .spawn()
             .map_err(|error| spawn_error(name, error))?;
+        if let Some(group) = group {
+            let spec = &record.spec;
+            let limited = group.limit(child.id(), spec.cpu, rules::memory_bytes(spec));
+            if let Err(error) = limited {
+                // It runs without, as it does where there are no control groups at all.
+                tracing::warn!(endpoint = %spec.id, %error, "the limits of an instance cannot be set");
+            }
+        }
         match self.note(&child, folder) {
             Ok(identity) => Ok(identity),
             Err(error) => {

@@ -11,20 +11,23 @@
 //! - Nothing is left behind: a process group ends with its leader, children are reaped.
 //! - One driver at a time uses a folder (`lock`).
 //!
-//! **Absent.** No isolation and no enforced processor or memory limits: instances run as the user of
-//! control. No restart of what died; that is for the reconciler to decide. Linux only (`/proc`).
+//! - Where it is wanted ([`Config::limits`]) and permitted, control groups limit processors and memory.
+//!
+//! **Absent.** No isolation: instances run as the user of control. No restart of what died; that is for the
+//! reconciler to decide, and when. Linux only (`/proc`).
 
+mod cgroup;
 mod config;
 mod driver;
 mod folder;
-mod health;
+mod follow;
 mod instance;
 mod launch;
 mod leader;
 mod logs;
 mod ports;
 mod proc;
-mod words;
+mod stats;
 
 pub use config::{Config, DEFAULT_INSTANCE_PORTS, DEFAULT_STOP_GRACE, OpenError};
 pub use driver::ProcessDriver;

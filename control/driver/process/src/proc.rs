@@ -152,6 +152,29 @@ fn entry(name: &str, value: &str) -> Vec<u8> {
     format!("{name}={value}").into_bytes()
 }
 
+/// What a process has used (`proc_pid_stat(5)`), its children that ended and were waited for included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Processor time, in clock ticks.
+    pub(crate) ticks: u64,
+    /// Memory, in pages.
+    pub(crate) resident_pages: u64,
+}
+
+/// `None`: there is no such process.
+pub(crate) fn usage(pid: i32) -> Option<Usage> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    // The first is field 3.
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<i64>().ok();
+    let positive = |field| u64::try_from(number(field)?).ok();
+    Some(Usage {
+        ticks: [14, 15, 16, 17].into_iter().filter_map(positive).sum(),
+        resident_pages: positive(24).unwrap_or(0),
+    })
+}
+
 /// Live processes of a process group.
 pub(crate) fn members(group: i32) -> Vec<i32> {
     pids()

@@ -290,6 +290,7 @@ impl Subject for Processes {
     async fn open(&self) -> Arc<dyn ContainerDriver> {
         let config = Config {
             instance_ports: self.ports.clone(),
+            limits: true,
             ..Config::new(self.state.path(), "conformance")
         };
         Arc::new(ProcessDriver::open(config).unwrap())
@@ -318,6 +319,14 @@ impl Subject for Processes {
                 conformance::TO_STDERR
             ),
             Program::Environment => "sh -c 'env; exec sleep 120'".to_owned(),
+            Program::Count => {
+                "sh -c 'i=0; while [ $i -lt 20000 ]; do echo \"line $i\"; i=$((i+1)); sleep 0.005; done'"
+                    .to_owned()
+            }
+            // A shell's own memory: what it read is held in a variable.
+            Program::Hog => {
+                "sh -c 'x=$(head -c 200000000 /dev/zero | tr \"\\0\" x); echo ${#x}; sleep 120'".to_owned()
+            }
             Program::Unknown => "weir-no-such-program --at-all".to_owned(),
         };
         Recipe {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ContainerDriver;
 use crate::PortSpec;
 
 fn spec(id: &str) -> InstanceSpec {

@@ -167,6 +167,10 @@ impl Persistence for Sqlite {
             .await
     }
 
+    async fn kinds(&self) -> Result<Vec<String>, PersistError> {
+        self.read(reader::kinds).await
+    }
+
     async fn list(&self, kind: &str, page: Page) -> Result<(Vec<Stored>, u64), PersistError> {
         let kind = kind.to_owned();
         self.read(move |connection| reader::list(connection, &kind, page))
@@ -210,11 +214,12 @@ impl Persistence for Sqlite {
             .await
     }
 
-    async fn expire_events(&self, before_ms: u64) -> Result<u64, PersistError> {
+    async fn expire_events(&self, kind: Option<&str>, before_ms: u64) -> Result<u64, PersistError> {
         let mut expired = 0;
         loop {
             let part = self
                 .write(|answer| writer::Job::Expire {
+                    kind: kind.map(str::to_owned),
                     before_ms,
                     events_max: EXPIRED_AT_ONCE_MAX,
                     answer,
@@ -230,9 +235,11 @@ impl Persistence for Sqlite {
 
 /// What SQLite says, in the words of the port.
 fn failed(error: rusqlite::Error) -> PersistError {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase, ReadOnly};
     match error.sqlite_error_code() {
         Some(DatabaseCorrupt | NotADatabase) => PersistError::Corrupt(error.to_string()),
+        Some(DiskFull) => PersistError::Full(Box::new(error)),
+        Some(ReadOnly) => PersistError::ReadOnly(Box::new(error)),
         _ => PersistError::Storage(Box::new(error)),
     }
 }

@@ -44,6 +44,13 @@ pub(super) fn get(connection: &Connection, kind: &str, name: &str) -> Result<Opt
     row.map(|row| row.parse(kind)).transpose()
 }
 
+pub(super) fn kinds(connection: &Connection) -> Result<Vec<String>, PersistError> {
+    connection
+        .prepare_cached("SELECT DISTINCT kind FROM artifacts ORDER BY kind")
+        .and_then(|mut statement| statement.query_map((), |row| row.get(0))?.collect())
+        .map_err(failed)
+}
+
 pub(super) fn list(
     connection: &Connection,
     kind: &str,

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, Savepoint, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Savepoint, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{failed, signed, unsigned};
@@ -19,6 +19,7 @@ pub(super) enum Job {
         answer: oneshot::Sender<Result<Vec<Event>, PersistError>>,
     },
     Expire {
+        kind: Option<String>,
         before_ms: u64,
         events_max: u64,
         answer: oneshot::Sender<Result<u64, PersistError>>,
@@ -50,10 +51,10 @@ pub(super) fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
 
 fn transaction(connection: &mut Connection, jobs: Vec<Job>) {
     let mut done = Vec::with_capacity(jobs.len());
-    // Jobs that are not begun yet when something breaks are answered by dropping their sender.
+    let mut jobs = jobs.into_iter();
     let result = (|| {
         let mut shared = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for job in jobs {
+        for job in jobs.by_ref() {
             let step = shared.savepoint()?;
             match job {
                 Job::Commit {
@@ -62,27 +63,28 @@ fn transaction(connection: &mut Connection, jobs: Vec<Job>) {
                     answer,
                 } => match commit(&step, writes, events) {
                     Ok(events) => {
-                        step.commit()?;
                         done.push(Answer::Commit(answer, events));
+                        step.commit()?;
                     }
                     Err(error) => {
+                        let _ = answer.send(Err(error));
                         // A dropped savepoint rolls back; the others of this transaction stay.
                         step.finish()?;
-                        let _ = answer.send(Err(error));
                     }
                 },
                 Job::Expire {
+                    kind,
                     before_ms,
                     events_max,
                     answer,
-                } => match expire(&step, before_ms, events_max) {
+                } => match expire(&step, kind.as_deref(), before_ms, events_max) {
                     Ok(expired) => {
-                        step.commit()?;
                         done.push(Answer::Expire(answer, expired));
+                        step.commit()?;
                     }
                     Err(error) => {
-                        step.finish()?;
                         let _ = answer.send(Err(failed(error)));
+                        step.finish()?;
                     }
                 },
             }
@@ -91,8 +93,17 @@ fn transaction(connection: &mut Connection, jobs: Vec<Job>) {
     })();
     let broken = result.err().map(|error: rusqlite::Error| {
         tracing::error!(%error, "a transaction failed");
-        error.to_string()
+        error
     });
+    if broken.is_some() {
+        // None of these was begun.
+        for job in jobs {
+            match job {
+                Job::Commit { answer, .. } => drop(answer.send(whole(&broken, Vec::new()))),
+                Job::Expire { answer, .. } => drop(answer.send(whole(&broken, 0))),
+            }
+        }
+    }
     for answer in done {
         // A receiver that is gone does not need its answer.
         match answer {
@@ -102,11 +113,17 @@ fn transaction(connection: &mut Connection, jobs: Vec<Job>) {
     }
 }
 
-fn whole<T>(broken: &Option<String>, value: T) -> Result<T, PersistError> {
-    match broken {
-        None => Ok(value),
-        Some(why) => Err(PersistError::Storage(why.clone().into())),
-    }
+/// What a job answers: its own value, unless what it shared with others is not on the disk.
+fn whole<T>(broken: &Option<rusqlite::Error>, value: T) -> Result<T, PersistError> {
+    let Some(error) = broken else {
+        return Ok(value);
+    };
+    let why = error.to_string().into();
+    Err(match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => PersistError::Full(why),
+        Some(ErrorCode::ReadOnly) => PersistError::ReadOnly(why),
+        _ => PersistError::Storage(why),
+    })
 }
 
 fn commit(
@@ -226,17 +243,28 @@ fn append(step: &Savepoint<'_>, draft: EventDraft) -> rusqlite::Result<Event> {
     })
 }
 
-fn expire(step: &Savepoint<'_>, before_ms: u64, events_max: u64) -> rusqlite::Result<u64> {
+fn expire(
+    step: &Savepoint<'_>,
+    kind: Option<&str>,
+    before_ms: u64,
+    events_max: u64,
+) -> rusqlite::Result<u64> {
     let mut expired = 0;
-    let mut select = step
-        .prepare_cached("SELECT id, at_ms, tags FROM events WHERE at_ms < ?1 ORDER BY at_ms, id LIMIT ?2")?;
+    // Two statements, as each is to use the index that fits it.
+    let of_kind = match kind {
+        Some(_) => "kind = ?3 AND",
+        None => "?3 IS NULL AND",
+    };
+    let mut select = step.prepare_cached(&format!(
+        "SELECT id, at_ms, tags FROM events WHERE {of_kind} at_ms < ?1 ORDER BY at_ms, id LIMIT ?2"
+    ))?;
     let mut untag = step.prepare_cached(
         "DELETE FROM event_tags WHERE tag IN (SELECT id FROM tags WHERE tag IN (SELECT value FROM json_each(?1)))
          AND at_ms = ?2 AND event = ?3",
     )?;
     let mut delete = step.prepare_cached("DELETE FROM events WHERE id = ?1")?;
     let old: Vec<(i64, i64, String)> = select
-        .query_map([signed(before_ms), signed(events_max)], |row| {
+        .query_map(params![signed(before_ms), signed(events_max), kind], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?
         .collect::<Result<_, _>>()?;
@@ -246,4 +274,79 @@ fn expire(step: &Savepoint<'_>, before_ms: u64, events_max: u64) -> rusqlite::Re
         expired += 1;
     }
     Ok(expired)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+    use serde_json::json;
+    use tokio::sync::oneshot;
+
+    use super::{super::open, Job, transaction};
+    use crate::{PersistError, Write};
+
+    fn put(bytes: usize) -> (Job, oneshot::Receiver<Result<Vec<crate::Event>, PersistError>>) {
+        let (answer, answered) = oneshot::channel();
+        let write = Write::Put {
+            kind: "breeds".to_owned(),
+            name: "a".to_owned(),
+            body: json!("x".repeat(bytes)),
+            expect: None,
+        };
+        let job = Job::Commit {
+            writes: vec![write],
+            events: Vec::new(),
+            answer,
+        };
+        (job, answered)
+    }
+
+    fn opened(path: &std::path::Path) -> Connection {
+        let mut connection = open::connection(path).unwrap();
+        open::migrate(path, &mut connection).unwrap();
+        connection
+    }
+
+    fn stored(connection: &Connection) -> i64 {
+        let count = "SELECT count(*) FROM artifacts";
+        connection.query_row(count, (), |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_nothing_is_half_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = opened(&folder.path().join("weir.db"));
+        let pages: i64 = connection
+            .query_row("PRAGMA page_count", (), |row| row.get(0))
+            .unwrap();
+        connection
+            .pragma_update(None, "max_page_count", pages + 2)
+            .unwrap();
+        let (large, mut answered) = put(1_000_000);
+        transaction(&mut connection, vec![large]);
+        let refused = answered.try_recv().unwrap();
+        assert!(matches!(refused, Err(PersistError::Full(_))), "{refused:?}");
+        assert_eq!(stored(&connection), 0);
+        connection.pragma_update(None, "max_page_count", 10_000).unwrap();
+        let (small, mut answered) = put(10);
+        transaction(&mut connection, vec![small]);
+        assert!(
+            answered.try_recv().unwrap().is_ok(),
+            "it goes on when there is room"
+        );
+        assert_eq!(stored(&connection), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_said_to_everybody_who_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = opened(&folder.path().join("weir.db"));
+        connection.pragma_update(None, "query_only", true).unwrap();
+        let (jobs, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| put(10)).unzip();
+        transaction(&mut connection, jobs);
+        for mut answered in answers {
+            let refused = answered.try_recv().unwrap();
+            assert!(matches!(refused, Err(PersistError::ReadOnly(_))), "{refused:?}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 use indexmap::IndexMap;
 use weir_artifact::{Deployment, Gateway, Metadata, OrReference, Route, ServiceInstance};
-use weir_model::{Balance, ConditionStrength, Generation, Snapshot, Sticky, Target};
+use weir_model::{Balance, ConditionStrength, Generation, HealthProtocol, Snapshot, Sticky, Target};
 
 use super::lower;
 use crate::{
@@ -154,4 +154,41 @@ fn external_addresses() {
     for wrong in ["[]", "[host]", "[host:0]", "[host:99999]", "[:80]", "[a b:80]"] {
         assert_eq!(found(wrong), None, "{wrong}");
     }
+}
+
+#[test]
+fn agents_make_the_check_of_the_port_that_they_route_to() {
+    let check = |port: &str, path: &str, protocol: &str| weir_artifact::HealthCheck {
+        path: path.to_owned(),
+        port: port.to_owned(),
+        initial_delay_s: 30,
+        timeout_s: 4,
+        interval_s: 0,
+        failures: 0,
+        protocol: protocol.to_owned(),
+    };
+    let of_route = |checks: Vec<weir_artifact::HealthCheck>| {
+        let mut shop = shop(vec![instance("a", 31_000, true)]);
+        shop.clusters["front"].services[0].health_checks = Some(checks);
+        let lowered = lower(&gateways(), &[shop], &Settings::default());
+        assert_eq!(
+            lowered.gateways[0].routes[0].options.health, None,
+            "it leads to a gateway"
+        );
+        lowered.gateways[2].routes[0].options.health.clone()
+    };
+    assert_eq!(of_route(Vec::new()), None);
+    assert_eq!(of_route(vec![check("admin", "/", "HTTP")]), None);
+    assert_eq!(of_route(vec![check("web", "/", "COMMAND")]), None);
+    assert_eq!(of_route(vec![check("web", "/a b", "HTTP")]), None);
+    let found = of_route(vec![check("admin", "/a", "HTTP"), check("web", "ready", "http")]).unwrap();
+    assert_eq!(
+        (found.protocol, found.path.as_str()),
+        (HealthProtocol::Http, "/ready")
+    );
+    let times = (
+        found.interval.duration().as_secs(),
+        found.timeout.duration().as_secs(),
+    );
+    assert_eq!((times, found.fall), ((1, 4), 1), "never without a pause");
 }

@@ -1,4 +1,4 @@
-use weir_artifact::{Blueprint, Deployment, Gateway, Intention, OrReference, Phase, Problem, Scale, Service};
+use weir_artifact::{Blueprint, ClusterSla, Deployment, Escalation, Gateway, Intention, OrReference, Phase, Problem, Scale, ScaleStep, Service, Sla, SlaRule};
 use weir_model::{Condition, Protocol, Sticky};
 
 use super::{Merged, merge};
@@ -398,6 +398,17 @@ fn every_rule_has_its_code() {
     let mut twice = with_external(external("9050", "front/web"));
     twice.gateways.push(external("9050/tcp", "front/web"));
 
+    let mut elsewhere = blueprint("b").with("front", service(front()));
+    elsewhere.clusters["front"].sla = Some(ClusterSla::Inline(Sla {
+        rule: SlaRule::EscalationOnly,
+        escalation: Some(OrReference::Inline(Escalation::ScaleInstances(ScaleStep {
+            minimum: 1,
+            maximum: 2,
+            scale_by: 1,
+            target: Some("back".to_owned()),
+        }))),
+    }));
+
     for (given, code) in [
         (blueprint("b"), "NoServiceError"),
         (blueprint("b").with("front", not_found), "ArtifactNotFound"),
@@ -445,6 +456,7 @@ fn every_rule_has_its_code() {
             "UnresolvedGatewayPortError",
         ),
         (twice, "DuplicateGatewayPortError"),
+        (elsewhere, "UnresolvedScaleEscalationTargetCluster"),
     ] {
         assert_eq!(refusals(&given), [code]);
     }

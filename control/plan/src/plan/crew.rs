@@ -15,8 +15,8 @@ const BACK_OFF_MAX_MS: u64 = 30_000;
 /// The instances of one service.
 pub(super) struct Crew<'a> {
     pub(super) record: ServiceRecord,
-    /// A start failed in a way that will not get better.
-    pub(super) cannot_run: bool,
+    /// A start failed in a way that will not get better: what was said.
+    pub(super) cannot_run: Option<String>,
     /// A start failed since a port is taken.
     pub(super) port_taken: bool,
     settings: &'a Settings,
@@ -34,7 +34,7 @@ impl<'a> Crew<'a> {
     ) -> Self {
         Self {
             record,
-            cannot_run: false,
+            cannot_run: None,
             port_taken: false,
             settings,
             observed,
@@ -54,6 +54,7 @@ impl<'a> Crew<'a> {
             .into_iter()
             .filter_map(|mut instance| {
                 instance.stage = self.next_stage(&instance)?;
+                self.look_at_health(&mut instance);
                 Some(instance)
             })
             .collect();
@@ -64,6 +65,9 @@ impl<'a> Crew<'a> {
     fn next_stage(&mut self, instance: &InstanceRecord) -> Option<Stage> {
         let stage = instance.stage;
         let now_ms = self.now_ms;
+        if self.is_unknown(instance) {
+            return Some(stage);
+        }
         let leaving = |dead| Stage::Leaving {
             since_ms: now_ms,
             released_at_ms: None,
@@ -73,7 +77,9 @@ impl<'a> Crew<'a> {
             (Stage::Wanted, None) => Some(match self.observed.start_failures.get(&instance.id) {
                 None => Stage::Wanted,
                 Some(failure) => {
-                    self.cannot_run |= failure.kind == StartFailureKind::Definition;
+                    if failure.kind == StartFailureKind::Definition {
+                        self.cannot_run = Some(shortened(&failure.message));
+                    }
                     self.port_taken |= failure.kind == StartFailureKind::PortTaken;
                     self.failed(instance, &failure.message, false);
                     Stage::Stopping
@@ -133,6 +139,37 @@ impl<'a> Crew<'a> {
         }
     }
 
+    /// Notes how long the checks of a wanted instance have been failing; one that fails for too long is a failure of
+    /// the service, once.
+    fn look_at_health(&mut self, instance: &mut InstanceRecord) {
+        let fails = instance.stage.is_current()
+            && self.seen(&instance.id).is_some_and(|seen| {
+                seen.state == LifeState::Running && seen.health == SeenHealth::Unhealthy
+            });
+        if !fails {
+            instance.unhealthy_since_ms = None;
+            // Whoever leaves keeps the mark, in case somebody asks why.
+            instance.ill &= !instance.stage.is_current();
+            return;
+        }
+        let since_ms = *instance.unhealthy_since_ms.get_or_insert(self.now_ms);
+        let limit_ms = self.settings.unhealthy_ms;
+        if !instance.ill && limit_ms > 0 && self.now_ms.saturating_sub(since_ms) >= limit_ms {
+            let text = format!(
+                "the checks of instance {} have failed for {} s",
+                instance.id,
+                limit_ms / 1_000
+            );
+            self.failed(instance, &text, false);
+            instance.ill = true;
+        }
+    }
+
+    /// Whether the driver that has it does not answer: that it is not shown says nothing.
+    fn is_unknown(&self, instance: &InstanceRecord) -> bool {
+        self.observed.unknown.contains_key(&instance.deployable_type) && self.seen(&instance.id).is_none()
+    }
+
     fn is_busy(&self, id: &str) -> bool {
         self.observed.starting.contains(id) || self.observed.stopping.contains(id)
     }
@@ -143,9 +180,7 @@ impl<'a> Crew<'a> {
             instance.stage,
             Stage::Ready { since_ms } if self.now_ms.saturating_sub(since_ms) >= self.settings.stable_ms
         );
-        let text = text.trim_end();
-        let skipped = text.chars().count().saturating_sub(FAILURE_CHARS_MAX);
-        self.record.last_failure = Some(text.chars().skip(skipped).collect());
+        self.record.last_failure = Some(shortened(text));
         if self.counted {
             return;
         }
@@ -197,13 +232,11 @@ impl<'a> Crew<'a> {
             })
             .collect();
         those.sort_by_key(|index| {
-            let ready = self
-                .record
-                .instances
-                .get(*index)
-                .is_some_and(|i| i.stage.is_ready());
+            let instance = self.record.instances.get(*index);
+            let ready = instance.is_some_and(|i| i.stage.is_ready());
+            let ill = instance.is_some_and(|i| i.ill);
             let age = if newest_first { usize::MAX - index } else { *index };
-            (!ready, age)
+            (!ready, ill, age)
         });
         let mut surplus: Vec<usize> = those.into_iter().skip(count).collect();
         // From the back: removing one does not move those before it.
@@ -227,8 +260,13 @@ impl<'a> Crew<'a> {
                     .held
                     .has_released(&instance.id)
                     .then(|| released_at_ms.unwrap_or(now_ms));
-                let drained = released_at_ms
-                    .is_some_and(|at_ms| dead || now_ms.saturating_sub(at_ms) >= settings.drain_ms);
+                let drained = released_at_ms.is_some_and(|at_ms| {
+                    let waited_ms = now_ms.saturating_sub(at_ms);
+                    let in_flight = observed.in_flight.as_ref();
+                    let is_idle = in_flight.and_then(|told| told.to(&instance.id, at_ms)) == Some(0);
+                    dead || waited_ms >= settings.drain_max_ms
+                        || (waited_ms >= settings.drain_min_ms && is_idle)
+                });
                 instance.stage = if drained {
                     Stage::Stopping
                 } else {
@@ -250,8 +288,31 @@ impl<'a> Crew<'a> {
                     grace_ms: settings.stop_grace_ms,
                 });
             }
-            seen || busy
+            seen || busy || observed.unknown.contains_key(&instance.deployable_type)
         });
+    }
+
+    /// Why leaving instances are still there, in words; `None` if none leaves.
+    pub(super) fn leaving_text(&self) -> Option<String> {
+        let (mut held, mut draining, mut requests) = (0u32, 0u32, 0u64);
+        for instance in &self.record.instances {
+            if let Stage::Leaving { released_at_ms, .. } = instance.stage {
+                match released_at_ms {
+                    None => held += 1,
+                    Some(at_ms) => {
+                        draining += 1;
+                        let told = self.observed.in_flight.as_ref();
+                        requests += told.and_then(|told| told.to(&instance.id, at_ms)).unwrap_or_default();
+                    }
+                }
+            }
+        }
+        match (held, draining, requests) {
+            (0, 0, _) => None,
+            (0, draining, 0) => Some(format!("{draining} instances are draining")),
+            (0, draining, requests) => Some(format!("{draining} instances wait for {requests} requests to end")),
+            (held, _, _) => Some(format!("{held} instances wait until no gateway agent sends them requests")),
+        }
     }
 
     /// Instances as the deployment shows them: those that are wanted and were seen.
@@ -304,6 +365,13 @@ impl<'a> Crew<'a> {
                 && !self.is_busy(&instance.id)
         })
     }
+}
+
+/// A failure's text, cut at its beginning if it is long.
+fn shortened(text: &str) -> String {
+    let text = text.trim_end();
+    let skipped = text.chars().count().saturating_sub(FAILURE_CHARS_MAX);
+    text.chars().skip(skipped).collect()
 }
 
 /// Wait before an instance is added after so many failures in a row, in milliseconds: 0, 1, 2, 4, ... 30 s.

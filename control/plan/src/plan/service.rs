@@ -2,12 +2,13 @@
 
 use weir_artifact::{Cluster, Deployment, Health, Intention, Phase, Service, ServiceRuntime, ServiceStatus};
 
-use super::{Crew, Desired, Observed};
+use super::{Crew, Desired, Observed, pause_service};
 use crate::{
-    Action, InstanceRecord, Launch, ServiceKey, ServiceRecord, Stage, Synchronization,
+    Action, InstanceRecord, Launch, ServiceKey, ServiceRecord, Synchronization,
     environment::{environment, source},
     gateway::number,
-    instance_id, launch,
+    instance_id,
+    launch::{self, deployable_type},
     names::internal,
     validate::{breed, dependency_name, is_wanted, matches_dependency},
 };
@@ -27,6 +28,11 @@ impl Work<'_> {
     /// Plans this service; whether it is gone.
     pub(super) fn plan(&self, unique: &mut dyn FnMut() -> String, actions: &mut Vec<Action>) -> bool {
         let before = self.desired.records.get(self.key);
+        let of_type = breed(self.service).map(|breed| deployable_type(breed, self.desired.settings));
+        if let Some(reason) = of_type.and_then(|of_type| self.observed.unknown.get(of_type)) {
+            pause_service(self.key, self.service, self.desired, reason, self.now_ms, actions);
+            return false;
+        }
         let shown_before = self.service.runtime.as_ref();
         let mut crew = Crew::new(
             before.cloned().unwrap_or_default(),
@@ -36,6 +42,10 @@ impl Work<'_> {
         );
         crew.look();
         let mut status = shown_before.map_or_else(|| self.new_status(), |runtime| runtime.status.clone());
+        if let Some(paused_at_ms) = crew.record.paused_at_ms.take() {
+            let paused_ms = self.now_ms.saturating_sub(paused_at_ms);
+            status.phase_since_ms = status.phase_since_ms.saturating_add(paused_ms).min(self.now_ms);
+        }
         let mut calls = Vec::new();
         let mut announced = None;
         match status.intention {
@@ -119,20 +129,9 @@ impl Work<'_> {
     }
 
     fn leaving_text(&self, crew: &Crew<'_>) -> String {
-        let instances = &crew.record.instances;
-        let waits = instances.iter().filter(|instance| {
-            matches!(
-                instance.stage,
-                Stage::Leaving {
-                    released_at_ms: None,
-                    ..
-                }
-            )
-        });
-        match waits.count() {
-            0 => format!("{} instances are ending", instances.len()),
-            waits => format!("{waits} instances wait until no gateway agent sends them requests"),
-        }
+        let instances = crew.record.instances.len();
+        crew.leaving_text()
+            .unwrap_or_else(|| format!("{instances} instances are ending"))
     }
 
     fn deploy(
@@ -151,10 +150,14 @@ impl Work<'_> {
             self.enter(status, Phase::Updating);
         }
         if status.phase == Phase::Failed {
+            return self.recover(crew, status);
+        }
+        if let Some(why) = crew.cannot_run.take() {
+            self.fail(status, why);
             return None;
         }
-        if crew.cannot_run || crew.record.exits >= self.desired.settings.exits_max {
-            self.fail(status, self.failure_text(&crew.record));
+        if crew.record.exits >= self.desired.settings.exits_max {
+            self.fail(status, failure_text(&crew.record));
             return None;
         }
         let was_done = status.phase == Phase::Done;
@@ -169,10 +172,9 @@ impl Work<'_> {
                 return None;
             }
         };
-        let fingerprint = template.fingerprint();
-        let target = usize::try_from(launch::scale(self.service, self.desired.settings).instances)
-            .unwrap_or(usize::MAX);
-        self.staff(crew, &fingerprint, target, unique);
+        let fingerprint = template.fingerprint(self.desired.settings);
+        let target = self.target();
+        self.staff(crew, &template.deployable_type, &fingerprint, target, unique);
         if status.phase != Phase::Failed {
             calls.extend(crew.to_start().map(|instance| {
                 Action::Start(Box::new(Launch {
@@ -181,17 +183,7 @@ impl Work<'_> {
                 }))
             }));
         }
-        let current: Vec<&InstanceRecord> = crew
-            .record
-            .instances
-            .iter()
-            .filter(|i| i.stage.is_current())
-            .collect();
-        let as_wanted = current.len() == target
-            && current
-                .iter()
-                .all(|instance| instance.stage.is_ready() && instance.fingerprint == fingerprint);
-        if as_wanted {
+        if self.is_as_wanted(crew, &fingerprint, target) {
             self.enter(status, Phase::Done);
             status.notification = None;
             crew.record.last_failure = None;
@@ -202,16 +194,43 @@ impl Work<'_> {
         was_done.then_some(Synchronization::Redeploy)
     }
 
-    /// Brings the number of instances to the wanted one. Instances of an older form stay until as many new
-    /// ones are ready, unless they hold a port that the new ones need.
+    /// A failed service is left alone, but when it came to what is wanted all the same (an image that took longer
+    /// than the time for it, checks that pass again), that is said.
+    fn recover(&self, crew: &mut Crew<'_>, status: &mut ServiceStatus) -> Option<Synchronization> {
+        crew.record.environment.as_ref()?;
+        let template = self.template(crew, false).ok()?;
+        if !self.is_as_wanted(crew, &template.fingerprint(self.desired.settings), self.target()) {
+            return None;
+        }
+        self.enter(status, Phase::Done);
+        status.notification = None;
+        crew.record.last_failure = None;
+        Some(Synchronization::Deployed)
+    }
+
+    fn target(&self) -> usize {
+        let scale = launch::scale(self.service, self.desired.settings);
+        usize::try_from(scale.instances).unwrap_or(usize::MAX)
+    }
+
+    /// Exactly so many instances, all ready, all of the newest form.
+    fn is_as_wanted(&self, crew: &Crew<'_>, fingerprint: &str, target: usize) -> bool {
+        let current = || crew.record.instances.iter().filter(|i| i.stage.is_current());
+        current().count() == target
+            && current().all(|i| i.stage.is_ready() && i.fingerprint == fingerprint && !i.ill)
+    }
+
+    /// Brings the number of instances to the wanted one. Instances of an older form, and those whose
+    /// checks fail for too long, stay until as many new ones are ready, unless they hold a port that the new ones need.
     fn staff(
         &self,
         crew: &mut Crew<'_>,
+        deployable_type: &str,
         fingerprint: &str,
         target: usize,
         unique: &mut dyn FnMut() -> String,
     ) {
-        let is_new = |instance: &InstanceRecord| instance.fingerprint == fingerprint;
+        let is_new = |instance: &InstanceRecord| instance.fingerprint == fingerprint && !instance.ill;
         crew.keep(target, is_new, false);
         let instances = &crew.record.instances;
         let there = instances
@@ -232,12 +251,9 @@ impl Work<'_> {
             return;
         }
         for _ in there..target {
-            crew.record.instances.push(InstanceRecord {
-                id: instance_id(self.key, &unique()),
-                created_at_ms: self.now_ms,
-                fingerprint: fingerprint.to_owned(),
-                stage: Stage::Wanted,
-            });
+            let id = instance_id(self.key, &unique());
+            let wanted = InstanceRecord::wanted(id, deployable_type, fingerprint, self.now_ms);
+            crew.record.instances.push(wanted);
         }
     }
 
@@ -282,19 +298,24 @@ impl Work<'_> {
         let own = breed(self.service)?;
         own.dependencies.iter().find_map(|(alias, dependency)| {
             let wanted = dependency_name(dependency);
-            let ready = self.deployment.clusters.iter().any(|(cluster_name, cluster)| {
-                cluster.services.iter().any(|service| {
-                    matches_dependency(wanted, service.name())
-                        && service.name() != own.name
-                        && is_wanted(service)
-                        && service
-                            .runtime
-                            .as_ref()
-                            .is_some_and(|runtime| runtime.status.phase == Phase::Done)
-                        && self.is_addressed(cluster_name, service)
-                })
-            });
-            (!ready).then(|| format!("waits for its dependency `{alias}` ({wanted}) to be deployed"))
+            let meant = |service: &&Service| {
+                matches_dependency(wanted, service.name()) && service.name() != own.name && is_wanted(service)
+            };
+            let mut failed = None;
+            for (cluster_name, cluster) in &self.deployment.clusters {
+                for service in cluster.services.iter().filter(meant) {
+                    match service.runtime.as_ref().map(|runtime| runtime.status.phase) {
+                        Some(Phase::Done) if self.is_addressed(cluster_name, service) => return None,
+                        Some(Phase::Failed) => failed = Some(format!("{cluster_name}/{}", service.name())),
+                        _ => {}
+                    }
+                }
+            }
+            let mut text = format!("waits for its dependency `{alias}` ({wanted}) to be deployed");
+            if let Some(failed) = failed {
+                text.push_str(&format!("; {failed} has failed"));
+            }
+            Some(text)
         })
     }
 
@@ -307,18 +328,6 @@ impl Work<'_> {
                 .iter()
                 .any(|gateway| gateway.name == name && number(gateway) != 0 && gateway.service.is_some())
         })
-    }
-
-    fn failure_text(&self, record: &ServiceRecord) -> String {
-        let last = record
-            .last_failure
-            .as_deref()
-            .unwrap_or("it could not be started");
-        if record.exits >= self.desired.settings.exits_max {
-            format!("{} exits in a row; the last: {last}", record.exits)
-        } else {
-            last.to_owned()
-        }
     }
 
     fn waiting_text(&self, crew: &Crew<'_>, target: usize) -> String {
@@ -342,6 +351,11 @@ impl Work<'_> {
         }
         text
     }
+}
+
+fn failure_text(record: &ServiceRecord) -> String {
+    let last = record.last_failure.as_deref().unwrap_or("nothing is known of it");
+    format!("{} exits in a row; the last: {last}", record.exits)
 }
 
 /// Why no instance can be started.

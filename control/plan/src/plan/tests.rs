@@ -1,6 +1,7 @@
 //! Scenarios, one rule each. `harness` is a small world: a driver, agents and storage in memory.
 
 mod harness;
+mod leaving;
 mod simulation;
 
 use weir_artifact::{Intention, OrReference, Phase};
@@ -256,7 +257,7 @@ fn fewer_instances_drain_before_they_stop() {
         [""; 0],
         "released, now the drain time"
     );
-    assert_eq!(stops(&world.tick_after(1_999)), [""; 0]);
+    assert_eq!(stops(&world.tick_after(499)), [""; 0]);
     assert_eq!(stops(&world.tick_after(1)).len(), 2);
     world.settle();
     assert_eq!(world.driver.len(), 1);

@@ -16,7 +16,7 @@ use weir_store::{LeaseId, Store, protocol};
 use crate::{
     Config,
     error::OperationError,
-    reconcile::{self, operations::merge},
+    reconcile::{self, tests::alone::merge},
     state::State,
 };
 
@@ -42,20 +42,40 @@ impl Rig {
         )
     }
 
+    /// With settings of its own.
+    pub(crate) fn with(set: impl FnOnce(&mut Config)) -> Self {
+        let store = Arc::new(weir_store::memory::Memory::new());
+        Self::set_up(Arc::new(Memory::new()), Fake::new(), store, set)
+    }
+
     pub(crate) fn on(persist: Arc<dyn Persistence>, driver: Fake, store: Arc<dyn Store>) -> Self {
+        Self::set_up(persist, driver, store, |_| {})
+    }
+
+    fn set_up(
+        persist: Arc<dyn Persistence>,
+        driver: Fake,
+        store: Arc<dyn Store>,
+        set: impl FnOnce(&mut Config),
+    ) -> Self {
         // What was logged is shown with a test that fails.
         let _ = tracing_subscriber::fmt().with_test_writer().try_init();
         let mut config = Config::new("unused", store);
         config.reconcile_period = Duration::from_millis(100);
         config.default_deployable_type = "command".to_owned();
+        // Agents of a test do not tell how many requests they have.
+        config.drain_timeout = Duration::from_secs(2);
+        config.sla_period = Duration::from_millis(100);
+        set(&mut config);
         let state = Arc::new(State::new(config, persist, Arc::new(driver.clone())));
         let stop = CancellationToken::new();
         let task = reconcile::start(Arc::clone(&state), stop.clone());
+        let traffic = crate::traffic::start(Arc::clone(&state), stop.clone());
         Self {
             state,
             driver,
             stop,
-            tasks: vec![task],
+            tasks: vec![task, traffic],
         }
     }
 
@@ -171,6 +191,7 @@ impl Agent {
             version: "0".to_owned(),
             started_at_ms: 1,
             at_ms: 2,
+            stale_ms: 0,
         };
         protocol::acknowledge(store, PREFIX, &self.lease, &acknowledgement)
             .await

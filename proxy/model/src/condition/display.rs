@@ -48,6 +48,7 @@ impl fmt::Display for Fetch {
             Self::Method => f.write_str("method"),
             Self::Path => f.write_str("path"),
             Self::Url => f.write_str("url"),
+            Self::Query => f.write_str("query"),
             Self::UrlParameter(name) => write!(f, "url parameter {name:?}"),
             Self::Header(name) => write!(f, "a value of header {name:?}"),
             Self::FullHeader(name) => write!(f, "header {name:?}"),
@@ -56,6 +57,7 @@ impl fmt::Display for Fetch {
             Self::Cookie(name) => write!(f, "cookie {name:?}"),
             Self::CookieCount(name) => write!(f, "number of cookies {name:?}"),
             Self::Source => f.write_str("client address"),
+            Self::Destination => f.write_str("own address"),
             Self::DestinationPort => f.write_str("port"),
         }
     }
@@ -87,15 +89,11 @@ impl fmt::Display for Matcher {
             }
             Self::Integer(ranges) => {
                 f.write_str("is ")?;
-                list(
-                    f,
-                    ranges.iter().map(|(low, high)| match (*low, *high) {
-                        (low, high) if low == high => low.to_string(),
-                        (i64::MIN, high) => format!("at most {high}"),
-                        (low, i64::MAX) => format!("at least {low}"),
-                        (low, high) => format!("{low} to {high}"),
-                    }),
-                )
+                list(f, ranges.iter().map(range))
+            }
+            Self::Length(ranges) => {
+                f.write_str("has a length that is ")?;
+                list(f, ranges.iter().map(range))
             }
             Self::Network(networks) => {
                 f.write_str("is in ")?;
@@ -105,6 +103,15 @@ impl fmt::Display for Matcher {
                 )
             }
         }
+    }
+}
+
+fn range((low, high): &(i64, i64)) -> String {
+    match (*low, *high) {
+        (low, high) if low == high => low.to_string(),
+        (i64::MIN, high) => format!("at most {high}"),
+        (low, i64::MAX) => format!("at least {low}"),
+        (low, high) => format!("{low} to {high}"),
     }
 }
 

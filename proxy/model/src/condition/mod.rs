@@ -15,7 +15,9 @@
 
 mod acl;
 mod display;
+pub(crate) mod groups;
 mod parse;
+pub mod prove;
 #[cfg(test)]
 mod tests;
 
@@ -78,6 +80,8 @@ pub enum Fetch {
     Path,
     /// The request target as sent.
     Url,
+    /// The query of the request target, without the `?`.
+    Query,
     /// One parameter of the query, by name.
     UrlParameter(String),
     /// Every value of a header, each split at commas (HAProxy's `hdr`); the name is in lower case.
@@ -94,6 +98,8 @@ pub enum Fetch {
     CookieCount(String),
     /// The client's address.
     Source,
+    /// The address at which the request arrived.
+    Destination,
     /// The port on which the request arrived.
     DestinationPort,
 }
@@ -116,6 +122,8 @@ pub enum Matcher {
     Regex(Vec<regex::bytes::Regex>),
     /// A number (or a text that is one) within one of the inclusive ranges.
     Integer(Vec<(i64, i64)>),
+    /// Text whose length in bytes is within one of the inclusive ranges.
+    Length(Vec<(i64, i64)>),
     /// An address within one of the networks: address and length of the prefix in bits.
     Network(Vec<(IpAddr, u8)>),
 }

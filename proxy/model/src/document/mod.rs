@@ -16,10 +16,15 @@
 //!         tls: {server_name: inner.example, authority: /etc/tls/ca.pem}   # TLS to its instances
 //!         send_proxy_protocol: v2
 //!         protocol: http2
+//!         ejection: {errors: 5, pause: 10s}
 //!         slow_start: 10s
 //!         instances: ["127.0.0.1:9003"]
 //!     tls: {certificates: [{certificate: /etc/tls/shop.pem, key: /etc/tls/shop.key}], minimum: "1.2"}
 //!     accept_proxy_protocol: true
+//!   front:
+//!     port: 443/tcp
+//!     routes:
+//!       a: {weight: 0%, server_names: [a.example, "*.b.example"], instances: ["127.0.0.1:9443"]}   # by SNI
 //! ```
 //!
 //! **Job.** From an already parsed tree (YAML or JSON) to checked gateways, and back.

@@ -17,10 +17,19 @@ const fn flat(keys: &'static [&'static str]) -> Shape {
 }
 
 const TLS: Shape = Shape {
-    keys: &["certificates", "minimum"],
+    keys: &[
+        "certificates",
+        "minimum",
+        "client_ca",
+        "client_certificate_optional",
+    ],
     inner: &[("certificates", flat(&["certificate", "key"]))],
 };
-const UPSTREAM_TLS: Shape = flat(&["server_name", "authority", "insecure"]);
+const UPSTREAM_TLS: Shape = Shape {
+    keys: &["server_name", "authority", "insecure", "certificate"],
+    inner: &[("certificate", flat(&["certificate", "key"]))],
+};
+const EJECTION: Shape = flat(&["errors", "pause"]);
 const HEALTH: Shape = flat(&["protocol", "path", "interval", "timeout", "rise", "fall"]);
 const TIMEOUTS: Shape = flat(&["connect", "first_byte", "idle", "request", "tunnel"]);
 
@@ -65,6 +74,15 @@ pub(super) fn route(fields: &mut Fields, problems: &mut Problems) -> RouteOption
     );
     set(&mut options.protocol, fields, "protocol", None, problems);
     set(&mut options.slow_start, fields, "slow_start", None, problems);
+    set(
+        &mut options.ejection,
+        fields,
+        "ejection",
+        Some(&EJECTION),
+        problems,
+    );
+    set(&mut options.server_names, fields, "server_names", None, problems);
+    set(&mut options.rewrites, fields, "rewrites", None, problems);
     options
 }
 
@@ -108,7 +126,11 @@ fn known(value: Value, place: &Place, shape: &Shape, problems: &mut Problems) ->
                     .filter_map(|(index, value)| known(value, &place.index(index), shape, problems))
                     .collect(),
             ),
-            (_, value) => value,
+            (Some(shape), value) => match known(value, &place, shape, problems) {
+                Some(value) => value,
+                None => continue,
+            },
+            (None, value) => value,
         };
         map.insert((*key).to_owned(), value);
     }

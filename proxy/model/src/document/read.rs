@@ -226,6 +226,9 @@ const ROUTE_KEYS: &[&str] = &[
     "send_proxy_protocol",
     "protocol",
     "slow_start",
+    "ejection",
+    "server_names",
+    "rewrites",
 ];
 
 /// The given weight in parts, and the route with no weight yet.

@@ -36,6 +36,24 @@ fn route_problem(body: Value) -> String {
 }
 
 #[test]
+fn rewrites_are_a_list_of_texts() {
+    let document = json!({"gateways": {"g": {"routes": {
+        "r": {"instances": [], "rewrites": ["/x if path /y", "/%[path] if always_true"]},
+    }}}});
+    let gateways = read(document.clone()).unwrap();
+    assert_eq!(gateways[0].routes[0].options.rewrites.len(), 2);
+    assert_eq!(read(write(&gateways)), Ok(gateways));
+    let faulty = json!({"gateways": {"g": {"routes": {"r": {"instances": [], "rewrites": ["/x"]}}}}});
+    let problems = read(faulty).unwrap_err();
+    assert_eq!(problems[0].path, "gateways/g/routes/r/rewrites");
+    assert!(
+        problems[0].message.contains("expected `NEW-PATH if CONDITION`"),
+        "{}",
+        problems[0].message
+    );
+}
+
+#[test]
 fn the_example_means_what_it_says() {
     let gateways = read(json!({"gateways": {
         "shop": {
@@ -147,7 +165,7 @@ fn all_problems_at_once_with_their_places() {
              sticky, virtual_hosts, tls, accept_proxy_protocol, routes",
             "gateways/\"shop/9050\"/sticky: `maybe` is not one of route, instance, none",
             "gateways/\"shop/9050\"/routes/a/wieght: unknown key; did you mean `weight`? known here are weight, \
-             condition, condition_strength, balance, instances, gateway, health, timeouts, tls, send_proxy_protocol, protocol, slow_start",
+             condition, condition_strength, balance, instances, gateway, health, timeouts, tls, send_proxy_protocol, protocol, slow_start, ejection, server_names, rewrites",
             "gateways/\"shop/9050\"/routes/a/condition: expected `==` or `!=`, found `~` (at character 6)",
             "gateways/\"shop/9050\"/routes/a/instances/0: `nowhere` is not `host:port` (an IPv6 address is in brackets)",
             "gateways/\"shop/9050\"/routes/a/instances/1: must have the key `port`",

@@ -91,6 +91,9 @@ mod tests {
         fn source(&self) -> IpAddr {
             [0, 0, 0, 0].into()
         }
+        fn destination(&self) -> IpAddr {
+            [0, 0, 0, 0].into()
+        }
         fn destination_port(&self) -> u16 {
             0
         }

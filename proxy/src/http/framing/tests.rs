@@ -118,6 +118,16 @@ fn what_has_more_than_one_reading_is_refused_however_it_is_cut() {
         (b"5\r\nhello\n0\r\n\r\n", FramingError::ChunkEnd),
         (b"5\r\nhello\r0\r\n\r\n", FramingError::ChunkEnd),
         (b"0\r\n folded\r\n\r\n", FramingError::Trailer),
+        (
+            b"0\r\nA: b\r\nContent-LENGTH: 5\r\n\r\n",
+            FramingError::TrailerField,
+        ),
+        (
+            b"0\r\ntransfer-encoding: chunked\r\n\r\n",
+            FramingError::TrailerField,
+        ),
+        (b"0\r\nhost: a\r\n\r\n", FramingError::TrailerField),
+        (b"0\r\nTE:\r\n\r\n", FramingError::TrailerField),
         (b"0\r\nname\r\n\r\n", FramingError::Trailer),
         (b"0\r\nname : v\r\n\r\n", FramingError::Trailer),
         (b"0\r\n: v\r\n\r\n", FramingError::Trailer),

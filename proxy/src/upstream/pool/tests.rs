@@ -44,7 +44,8 @@ async fn the_newest_is_handed_out_first_and_only_to_its_instance() {
     assert_eq!(
         pool.take(7, 1, u64::MAX)
             .expect("one")
-            .socket()
+            .below()
+            .expect("a connection")
             .local_addr()
             .expect("address"),
         newest
@@ -82,7 +83,8 @@ async fn what_was_closed_or_speaks_unasked_is_not_handed_out() {
     assert_eq!(
         pool.take(7, 0, u64::MAX)
             .expect("the quiet one")
-            .socket()
+            .below()
+            .expect("a connection")
             .local_addr()
             .expect("address"),
         address

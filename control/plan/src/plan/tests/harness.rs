@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_artifact::{Deployment, Gateway, Intention, OrReference, Phase, Service, ServiceStatus};
 
 use crate::{
-    Action, Desired, Held, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey, ServiceRecord,
+    Action, Desired, Held, InFlight, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey, ServiceRecord,
     Settings, StartFailure, StartFailureKind, apply,
     fixtures::{With, breed, deployment, scale, service},
     plan,
@@ -27,6 +27,10 @@ pub(super) struct World {
     published: BTreeSet<String>,
     /// Instances that agents serve.
     pub(super) acknowledged: BTreeSet<String>,
+    /// Types whose driver does not answer.
+    pub(super) unknown: BTreeMap<String, String>,
+    /// Requests under way by instance; `None`: agents do not tell.
+    pub(super) in_flight: Option<BTreeMap<String, u64>>,
     counter: u64,
 }
 
@@ -64,6 +68,8 @@ impl World {
             failures: BTreeMap::new(),
             published: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
+            unknown: BTreeMap::new(),
+            in_flight: Some(BTreeMap::new()),
             counter: 0,
         }
     }
@@ -86,6 +92,11 @@ impl World {
         Observed {
             instances: self.driver.clone(),
             starting: self.starting.clone(),
+            unknown: self.unknown.clone(),
+            in_flight: self.in_flight.clone().map(|by_instance| InFlight {
+                asked_at_ms: self.now_ms,
+                by_instance,
+            }),
             start_failures: self.failures.clone(),
             held: if self.routing_known {
                 Held::Only(self.published.union(&self.acknowledged).cloned().collect())
@@ -117,6 +128,19 @@ impl World {
         assert_eq!(first, run(self.counter));
         self.counter = first.1;
         first.0
+    }
+
+    /// The driver does not answer.
+    pub(super) fn pause(&mut self, reason: &str) -> Vec<Action> {
+        let desired = Desired {
+            deployments: &self.deployments,
+            gateways: &self.gateways,
+            records: &self.records,
+            settings: &self.settings,
+        };
+        let actions = crate::pause(&desired, reason, self.now_ms);
+        self.store(&actions);
+        actions
     }
 
     pub(super) fn store(&mut self, actions: &[Action]) {

@@ -5,9 +5,9 @@ use super::{
     How, Kind, Word, fault, how_named,
 };
 
-const SUPPORTED: &str = "supported are path, url, urlp(N), url_param(N), hdr(N), fhdr(N), cook(N), each \
-     alone or with _beg, _end, _sub, _dir, _dom or _reg; hdr_cnt(N), fhdr_cnt(N), cook_cnt(N); _val and _ip \
-     of hdr, fhdr and urlp, cook_val(N); method, src, dst_port; the flags -i, -m and --";
+const SUPPORTED: &str = "supported are path, url, query, urlp(N), url_param(N), hdr(N), fhdr(N), cook(N), each \
+     alone or with _beg, _end, _sub, _dir, _dom, _reg or _len; hdr_cnt(N), fhdr_cnt(N), cook_cnt(N); _val and _ip \
+     of hdr, fhdr and urlp, cook_val(N); method, src, dst, dst_port; the flags -i, -m and --";
 
 /// A family of fetches.
 struct Base {
@@ -18,12 +18,16 @@ struct Base {
     suffixes: &'static [&'static str],
 }
 
-const TEXT_SUFFIXES: &[&str] = &["str", "beg", "end", "sub", "dir", "dom", "reg"];
+const TEXT_SUFFIXES: &[&str] = &["str", "beg", "end", "sub", "dir", "dom", "reg", "len"];
 const HEADER_SUFFIXES: &[&str] = &[
-    "str", "beg", "end", "sub", "dir", "dom", "reg", "cnt", "val", "ip",
+    "str", "beg", "end", "sub", "dir", "dom", "reg", "len", "cnt", "val", "ip",
 ];
-const COOKIE_SUFFIXES: &[&str] = &["str", "beg", "end", "sub", "dir", "dom", "reg", "cnt", "val"];
-const PARAMETER_SUFFIXES: &[&str] = &["str", "beg", "end", "sub", "dir", "dom", "reg", "val", "ip"];
+const COOKIE_SUFFIXES: &[&str] = &[
+    "str", "beg", "end", "sub", "dir", "dom", "reg", "len", "cnt", "val",
+];
+const PARAMETER_SUFFIXES: &[&str] = &[
+    "str", "beg", "end", "sub", "dir", "dom", "reg", "len", "val", "ip",
+];
 
 /// `url_param` is before `url`, of which it would be taken for a variant.
 const BASES: &[Base] = &[
@@ -34,9 +38,11 @@ const BASES: &[Base] = &[
     base("urlp", false, true, PARAMETER_SUFFIXES),
     base("url", false, false, TEXT_SUFFIXES),
     base("path", false, false, TEXT_SUFFIXES),
+    base("query", false, false, TEXT_SUFFIXES),
     base("method", false, false, &[]),
     base("src", false, false, &[]),
     base("dst_port", false, false, &[]),
+    base("dst", false, false, &[]),
 ];
 
 const fn base(
@@ -126,8 +132,10 @@ pub(super) fn read(word: &Word, name: &str, argument: Option<&str>) -> Result<Fe
         ("cook", _) => Fetch::Cookie(argument),
         ("url", _) => Fetch::Url,
         ("path", _) => Fetch::Path,
+        ("query", _) => Fetch::Query,
         ("method", _) => Fetch::Method,
         ("src", _) => Fetch::Source,
+        ("dst", _) => Fetch::Destination,
         ("dst_port", _) => Fetch::DestinationPort,
         _ => Fetch::UrlParameter(argument),
     };
@@ -136,7 +144,7 @@ pub(super) fn read(word: &Word, name: &str, argument: Option<&str>) -> Result<Fe
         | Fetch::FullHeaderCount(_)
         | Fetch::CookieCount(_)
         | Fetch::DestinationPort => Kind::Number,
-        Fetch::Source => Kind::Address,
+        Fetch::Source | Fetch::Destination => Kind::Address,
         _ => Kind::Text,
     };
     let by_name = match suffix {

@@ -22,6 +22,7 @@ enum How {
     Found,
     Bool,
     Integer,
+    Length,
     Network,
     Text(TextMatch),
     Regex,
@@ -52,6 +53,23 @@ pub(super) fn parse(text: &str, budget: &mut Budget) -> Result<Test, Error> {
     })
 }
 
+/// Reads `fetch[(argument)]` of a sample; how values are compared has no place there.
+pub(super) fn sample(text: &str) -> Result<super::Fetch, Fault> {
+    let word = Word {
+        at: 0,
+        text: text.trim().to_owned(),
+    };
+    let (name, argument) = word::call(&word)?;
+    let Fetched { fetch, by_name, .. } = fetch::read(&word, name, argument)?;
+    if by_name.is_some() {
+        return Err(fault(
+            0,
+            format!("`{}` compares; a sample takes the name alone", excerpt(name)),
+        ));
+    }
+    Ok(fetch)
+}
+
 fn parse_after_name(
     first: &Word,
     name: &str,
@@ -80,6 +98,7 @@ fn how_named(word: &str) -> Option<How> {
         "found" => How::Found,
         "bool" => How::Bool,
         "int" | "val" => How::Integer,
+        "len" => How::Length,
         "ip" => How::Network,
         "str" => How::Text(TextMatch::Exact),
         "beg" => How::Text(TextMatch::Prefix),
@@ -111,7 +130,7 @@ fn flags(words: &[Word]) -> Result<(Flags<'_>, &[Word]), Fault> {
             "--" => break,
             "-i" => flags.ignore_case = true,
             "-m" => {
-                let methods = "found, bool, int, ip, str, beg, end, sub, dir, dom, reg";
+                let methods = "found, bool, int, ip, len, str, beg, end, sub, dir, dom, reg";
                 let [word, after @ ..] = rest else {
                     return Err(fault(word.at, format!("-m needs one of {methods}")));
                 };
@@ -168,7 +187,7 @@ fn how(fetch: &Word, kind: Kind, by_name: Option<How>, by_flag: Option<(&Word, H
         How::Bool => kind == Kind::Number,
         How::Integer => kind != Kind::Address,
         How::Network => kind != Kind::Number,
-        How::Text(_) | How::Regex => kind == Kind::Text,
+        How::Text(_) | How::Regex | How::Length => kind == Kind::Text,
     };
     if fits {
         return Ok(how);

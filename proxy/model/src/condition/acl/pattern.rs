@@ -28,6 +28,7 @@ pub(super) fn matcher(
         How::Found => Matcher::Found,
         How::Bool => Matcher::Integer(vec![(i64::MIN, -1), (1, i64::MAX)]),
         How::Integer => Matcher::Integer(integers(patterns)?),
+        How::Length => Matcher::Length(integers(patterns)?),
         How::Network => Matcher::Network(patterns.iter().map(network).collect::<Result<_, _>>()?),
         How::Regex => Matcher::Regex(
             patterns
@@ -67,9 +68,13 @@ fn text_pattern(pattern: &Word, how: TextMatch, ignore_case: bool) -> Result<Str
 
 fn regex(pattern: &Word, ignore_case: bool, budget: &mut Budget) -> Result<regex::bytes::Regex, Fault> {
     budget.take_regex(pattern.at)?;
-    regex::bytes::RegexBuilder::new(&pattern.text)
+    // As a flag inside, so that the expression's text says all that it means.
+    let text = match ignore_case {
+        true => format!("(?i){}", pattern.text),
+        false => pattern.text.clone(),
+    };
+    regex::bytes::RegexBuilder::new(&text)
         .unicode(false)
-        .case_insensitive(ignore_case)
         .size_limit(Condition::REGEX_SIZE_MAX)
         .dfa_size_limit(Condition::REGEX_SIZE_MAX)
         .build()

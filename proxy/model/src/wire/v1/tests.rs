@@ -5,6 +5,7 @@ use super::{WireError, read, write};
 use crate::{Digest, Generation, Snapshot};
 
 const FULL: &str = include_str!("../../../testdata/v1/full.json");
+const REWRITES: &str = include_str!("../../../testdata/v1/rewrites.json");
 const EMPTY: &str = include_str!("../../../testdata/v1/empty.json");
 const FUTURE_MINOR: &str = include_str!("../../../testdata/v1/future_minor.json");
 const FUTURE_MAJOR: &str = include_str!("../../../testdata/v1/future_major.json");
@@ -21,7 +22,7 @@ fn names(snapshot: &Snapshot) -> Vec<&str> {
 
 #[test]
 fn what_is_of_today_is_written_as_it_was_read() {
-    for (text, generation, count) in [(FULL, u64::MAX, 4), (EMPTY, 0, 0)] {
+    for (text, generation, count) in [(FULL, u64::MAX, 4), (REWRITES, 7, 1), (EMPTY, 0, 0)] {
         let reading = read(text.as_bytes()).unwrap();
         assert!(reading.refused.is_empty(), "{:?}", reading.refused);
         assert_eq!(reading.snapshot.generation(), Generation(generation));
@@ -36,6 +37,32 @@ fn the_full_document_means_what_it_meant() {
     let snapshot = read(FULL.as_bytes()).unwrap().snapshot;
     assert_eq!(snapshot.namespace(), "vamp/ünits");
     insta::assert_debug_snapshot!(snapshot.gateways());
+}
+
+#[test]
+fn rewrites_are_read_and_one_that_is_none_refuses_its_gateway() {
+    let snapshot = read(REWRITES.as_bytes()).unwrap().snapshot;
+    let rewrites = &snapshot.gateways()[0].routes[0].options.rewrites;
+    let sources: Vec<_> = rewrites.iter().map(|rewrite| rewrite.source()).collect();
+    assert_eq!(
+        sources,
+        [
+            "/img/%[path] if path_end .jpg",
+            "%[path,regsub(^/api,)] if { path_beg /api } !{ method POST }"
+        ]
+    );
+    let faulty = REWRITES.replace("if path_end .jpg", "if nobody knows");
+    let WireError::Digest { stated, actual } = read(faulty.as_bytes()).unwrap_err() else {
+        panic!("the digest is of other content");
+    };
+    let faulty = faulty.replace(&stated.to_string(), &actual.to_string());
+    let refused = read(faulty.as_bytes()).unwrap().refused;
+    assert_eq!(refused.len(), 1);
+    assert!(
+        refused[0].reason.contains("`nobody` is not supported"),
+        "{}",
+        refused[0].reason
+    );
 }
 
 #[test]

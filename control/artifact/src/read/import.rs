@@ -1,0 +1,190 @@
+//! `import` (spec of the artifacts, §11): other artifacts' bodies, merged in before a document is read.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::{NODES_MAX, cursor::Cursor, sink::Sink};
+use crate::{
+    Kind, Position,
+    problem::shown,
+    tree::{Data, Entry, Node},
+};
+
+/// Most imports of one document.
+const IMPORTS_MAX: usize = 64;
+/// The key.
+const IMPORT: &str = "import";
+
+/// What a document imports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Import {
+    /// Of which kind it is: a template unless something else is written.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+}
+
+/// What a document imports, in order.
+pub(super) fn of(cursor: &Cursor<'_>) -> Vec<Import> {
+    if !cursor.has(IMPORT) {
+        return Vec::new();
+    }
+    let Some(cursor) = cursor.entry(IMPORT) else {
+        return Vec::new();
+    };
+    let items = cursor.items_or_self();
+    if items.is_empty() || cursor.scalar().is_some_and(|scalar| scalar.text.is_empty()) {
+        cursor.problem_with("EmptyImportError", "nothing is imported", HINT);
+        return Vec::new();
+    }
+    if items.len() > IMPORTS_MAX {
+        cursor.problem(
+            "ImportDefinitionError",
+            format!("more than {IMPORTS_MAX} imports are not accepted"),
+        );
+        return Vec::new();
+    }
+    items.iter().filter_map(one).collect()
+}
+
+const HINT: &str = "write the name of a template, or a kind and a name such as `breeds/front:1`";
+
+fn one(cursor: &Cursor<'_>) -> Option<Import> {
+    let Some(scalar) = cursor.scalar() else {
+        cursor.problem_with("ImportDefinitionError", "an import is a text", HINT);
+        return None;
+    };
+    let (kind, name) = match scalar.text.split_once('/') {
+        None => (Some(Kind::Template), scalar.text.as_str()),
+        Some((kind, name)) => (Kind::from_plural(kind), name),
+    };
+    let (Some(kind), false) = (kind, name.is_empty()) else {
+        let message = format!("`{}` names nothing that could be imported", shown(&scalar.text));
+        cursor.problem_with("ImportReferenceError", message, HINT);
+        return None;
+    };
+    Some(Import {
+        kind,
+        name: name.to_owned(),
+    })
+}
+
+/// The document with what it imports; unchanged if it imports nothing.
+pub(super) fn resolve(
+    node: Node,
+    path: Option<usize>,
+    sink: &Sink,
+    find: &mut impl FnMut(&Import) -> Option<Value>,
+) -> Node {
+    let mut cursor = Cursor::root(&node, sink);
+    if let Some(index) = path {
+        cursor = cursor.under(index.to_string());
+    }
+    if cursor.entry(IMPORT).is_none() {
+        return node;
+    }
+    let position = cursor.entry(IMPORT).and_then(|entry| entry.position());
+    let mut whole = Node {
+        data: Data::Map(Default::default()),
+        position: node.position,
+    };
+    let mut is_known = true;
+    for import in of(&cursor) {
+        match find(&import) {
+            Some(body) => merge(&mut whole, placed(&body_of(&import, body), position)),
+            None => {
+                is_known = false;
+                if let Some(cursor) = cursor.entry(IMPORT) {
+                    let (kind, name) = (import.kind, shown(&import.name));
+                    cursor.problem_with(
+                        "ImportReferenceError",
+                        format!("there is no {kind} `{name}` that could be imported"),
+                        "what is imported is looked up where the document is sent to",
+                    );
+                }
+            }
+        }
+    }
+    let mut own = node.clone();
+    if let Data::Map(entries) = &mut own.data {
+        entries.shift_remove(IMPORT);
+    }
+    merge(&mut whole, own);
+    if is_known && nodes(&whole) > NODES_MAX {
+        cursor.problem(
+            "YamlParsingError",
+            format!("more than {NODES_MAX} values (imports counted) are not accepted"),
+        );
+    }
+    whole
+}
+
+/// What of a stored artifact is imported: of a template its definition, of others all but what they are.
+fn body_of(import: &Import, mut body: Value) -> Value {
+    let Value::Object(entries) = &mut body else {
+        return body;
+    };
+    if import.kind == Kind::Template {
+        return entries.remove("definition").unwrap_or(Value::Null);
+    }
+    for key in ["kind", "lookup_name"] {
+        entries.remove(key);
+    }
+    body
+}
+
+/// The tree of a stored value, which stands where it was imported.
+fn placed(value: &Value, position: Option<Position>) -> Node {
+    fn place(node: &mut Node, position: Option<Position>) {
+        node.position = position;
+        match &mut node.data {
+            Data::Scalar(_) => {}
+            Data::List(items) => items.iter_mut().for_each(|item| place(item, position)),
+            Data::Map(entries) => entries.values_mut().for_each(|entry| {
+                entry.key_position = position;
+                place(&mut entry.node, position);
+            }),
+        }
+    }
+    let mut node = Node::from_value(value);
+    place(&mut node, position);
+    node
+}
+
+/// What comes later wins; maps are merged, lists are put together as sets. As deep as documents nest.
+fn merge(whole: &mut Node, later: Node) {
+    if later.is_null() {
+        return;
+    }
+    match (&mut whole.data, later.data) {
+        (Data::Map(entries), Data::Map(later)) => {
+            for (key, entry) in later {
+                match entries.get_mut(&key) {
+                    Some(known) => {
+                        known.key_position = entry.key_position;
+                        merge(&mut known.node, entry.node);
+                    }
+                    None => {
+                        entries.insert(key, entry);
+                    }
+                }
+            }
+        }
+        (Data::List(items), Data::List(later)) => {
+            let shown = |node: &Node| node.to_value().to_string();
+            let mut seen: HashSet<String> = items.iter().map(shown).collect();
+            items.extend(later.into_iter().filter(|item| seen.insert(shown(item))));
+        }
+        (data, later) => *data = later,
+    }
+    whole.position = later.position;
+}
+
+fn nodes(node: &Node) -> usize {
+    1 + match &node.data {
+        Data::Scalar(_) => 0,
+        Data::List(items) => items.iter().map(nodes).sum(),
+        Data::Map(entries) => entries.values().map(|Entry { node, .. }| nodes(node)).sum(),
+    }
+}

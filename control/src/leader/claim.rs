@@ -1,0 +1,118 @@
+//! What a control must show before it leads, and the mark that it puts on what is published.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use thiserror::Error;
+use tokio_util::bytes::Bytes;
+use weir_persist::Write;
+use weir_store::{Expect, StoreError, protocol};
+
+use super::StepError;
+use crate::state::State;
+
+/// Kind and name under which a storage keeps its own identity.
+const KIND: &str = "weir-storage";
+const NAME: &str = "identity";
+/// Attempts to mark the manifest while somebody else writes.
+const ATTEMPTS_MAX: usize = 5;
+
+/// What `<prefix>/weir/epoch` says: who has led last, with whose artifacts. It has no lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Epoch {
+    epoch: u64,
+    /// Identity of the storage.
+    storage: String,
+}
+
+/// Why a control may not lead.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The gateways that are published come from other artifacts.
+    #[error(
+        "what is published below `{prefix}` comes from another storage of artifacts ({theirs}, not {ours}); use that \
+         storage, or another prefix, or remove the key `{key}` to let this control replace every gateway"
+    )]
+    OtherStorage {
+        prefix: String,
+        theirs: String,
+        ours: String,
+        key: String,
+    },
+}
+
+fn key(state: &State) -> String {
+    match state.config.prefix.trim_matches('/') {
+        "" => "weir/epoch".to_owned(),
+        prefix => format!("{prefix}/weir/epoch"),
+    }
+}
+
+/// Whether this control has the artifacts of what is published.
+pub(super) async fn check(state: &State) -> Result<Result<(), Refused>, StepError> {
+    let key = key(state);
+    let Some(entry) = state.store.get(&key).await? else {
+        return Ok(Ok(()));
+    };
+    let last: Epoch = serde_json::from_slice(&entry.value).unwrap_or_default();
+    let ours = storage(state).await?;
+    if last.storage.is_empty() || last.storage == ours {
+        return Ok(Ok(()));
+    }
+    Ok(Err(Refused::OtherStorage {
+        prefix: state.config.prefix.clone(),
+        theirs: last.storage,
+        ours,
+        key,
+    }))
+}
+
+/// The identity of the storage, made when it is first asked for.
+async fn storage(state: &State) -> Result<String, StepError> {
+    let _guard = state.write_lock.lock().await;
+    let known = state.persist.get(KIND, NAME).await?;
+    if let Some(id) = known.and_then(|stored| stored.body["id"].as_str().map(str::to_owned)) {
+        return Ok(id);
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    let write = Write::Put {
+        kind: KIND.to_owned(),
+        name: NAME.to_owned(),
+        body: json!({ "id": id }),
+        expect: None,
+    };
+    state.persist.commit(vec![write], Vec::new()).await?;
+    Ok(id)
+}
+
+/// Draws the number of the next leadership.
+pub(super) async fn next_epoch(state: &State) -> Result<u64, StepError> {
+    let key = key(state);
+    let entry = state.store.get(&key).await?;
+    let last: Epoch = entry
+        .as_ref()
+        .and_then(|entry| serde_json::from_slice(&entry.value).ok())
+        .unwrap_or_default();
+    let published = protocol::epoch(&*state.store, &state.config.prefix).await?;
+    let next = Epoch {
+        // A wiped store forgets; a manifest may remember.
+        epoch: last.epoch.max(published.unwrap_or_default()).saturating_add(1),
+        storage: storage(state).await?,
+    };
+    let value = serde_json::to_vec(&next).expect("plain data with text keys always serialises");
+    let expect = entry.map_or(Expect::Absent, |entry| Expect::At(entry.revision));
+    state.store.put(&key, Bytes::from(value), expect, None).await?;
+    Ok(next.epoch)
+}
+
+/// Marks the manifest with the epoch: whoever read it before can no longer write over it. It stays as it is otherwise.
+pub(super) async fn mark(state: &State, epoch: u64) -> Result<(), StepError> {
+    let mut attempts = 1;
+    loop {
+        match protocol::mark(&*state.store, &state.config.prefix, epoch).await {
+            Err(protocol::ProtocolError::Store(StoreError::Conflict { .. })) if attempts < ATTEMPTS_MAX => {
+                attempts += 1;
+            }
+            marked => return Ok(marked?),
+        }
+    }
+}
