@@ -92,7 +92,9 @@ impl Agent {
             Arc::new(move |text: &mut String| figures.expose(text))
         });
         let dns = match config.dns {
-            Some(dns) => Some(Answerer::start(dns, proxy.clone(), inherited.as_mut().and_then(Inherited::dns)).await?),
+            Some(dns) => {
+                Some(Answerer::start(dns, proxy.clone(), inherited.as_mut().and_then(Inherited::dns)).await?)
+            }
             None => None,
         };
         let admin = Admin::start(bound, &proxy, Arc::clone(&status), more)?;

@@ -13,7 +13,7 @@ use weir_store::{
 use crate::{backoff::Backoff, feed::Feed, status::Status};
 
 /// Longest wait for an answer of the store.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a whole snapshot.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause between looks at the manifest while a watch is quiet: a watch that died silently costs no more, and a store

@@ -48,7 +48,12 @@ enum Command {
     /// Replaces the agent of a data folder by the program that is now in its place, without a refused connection.
     Upgrade {
         /// Folder of the agent.
-        #[arg(long, env = "WEIR_DATA", value_name = "DIR", default_value = "/var/lib/weir-agent")]
+        #[arg(
+            long,
+            env = "WEIR_DATA",
+            value_name = "DIR",
+            default_value = "/var/lib/weir-agent"
+        )]
         data: PathBuf,
         /// Seconds to wait for the new process.
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -66,7 +71,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// The store: file:PATH (a document of gateways), embedded:PATH, weir://HOST:PORT.
+    /// The store: etcd://HOST:PORT, consul://HOST:PORT, zk://HOST:PORT, weir://HOST:PORT, embedded:PATH or file:PATH (a
+    /// document of gateways); see docs/stores.md.
     /// Default: what Vamp's VAMP_KEY_VALUE_STORE_TYPE and _CONNECTION say.
     #[arg(long, env = "WEIR_STORE", value_name = "URL")]
     store: Option<String>,
@@ -218,7 +224,7 @@ fn serve(run: Run) -> anyhow::Result<()> {
     let vamp = environment::from_vamp(|name| std::env::var(name).ok());
     let access_log = run.access_log();
     let url = run.store.or(vamp.store.clone()).context(
-        "no store is given: --store URL or WEIR_STORE (file:PATH, embedded:PATH, weir://HOST:PORT)",
+        "no store is given: --store URL or WEIR_STORE (etcd://, consul://, zk:// or weir://HOST:PORT, embedded:PATH, file:PATH)",
     )?;
     let (delay, drain) = (
         Duration::from_secs(run.drain_delay),
@@ -263,7 +269,10 @@ fn serve(run: Run) -> anyhow::Result<()> {
                             return Ok(());
                         }
                         Err(error) => {
-                            tracing::error!(error = format!("{error:#}"), "nobody takes over: this process serves on");
+                            tracing::error!(
+                                error = format!("{error:#}"),
+                                "nobody takes over: this process serves on"
+                            );
                         }
                     }
                 }

@@ -1,6 +1,7 @@
 //! What is around an agent: who may ask it, where its records go, names, faults of disk and store.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[expect(dead_code, reason = "other suites use the rest")]
 mod common;
 
 use std::{
@@ -368,7 +369,7 @@ async fn names_of_virtual_hosts_are_answered() {
     acknowledged(&store, "generation 1", |told| told.generation == Generation(1)).await;
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.connect(agent.dns_address().unwrap()).await.unwrap();
-    let mut asking = async |name: &str| {
+    let asking = async |name: &str| {
         let mut query = Packet::new_query(1);
         let name = Name::new(name).unwrap().into_owned();
         query.questions.push(Question::new(

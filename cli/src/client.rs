@@ -108,16 +108,18 @@ impl ClientError {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Unreachable { reason, .. } if reason.contains("UnknownIssuer") => {
-                Some("give the certificate of who signed the server's with --ca-file or the variable WEIR_CA_FILE")
-            }
+            Self::Unreachable { reason, .. } if reason.contains("UnknownIssuer") => Some(
+                "give the certificate of who signed the server's with --ca-file or the variable WEIR_CA_FILE",
+            ),
             Self::Unreachable { .. } => Some(
                 "start everything here with `weir up`, or name the server with --host or the variable VAMP_HOST",
             ),
             Self::Refused { status: 401, .. } => {
                 Some("give an access token with --token-file, --token or the variable WEIR_TOKEN")
             }
-            Self::Refused { status: 403, .. } => Some("ask an admin for a token with that role (`weir token create`)"),
+            Self::Refused { status: 403, .. } => {
+                Some("ask an admin for a token with that role (`weir token create`)")
+            }
             _ => None,
         }
     }
@@ -150,7 +152,8 @@ impl Client {
             Some(namespace) => format!("{root}/{}/api/v1", encode(namespace)),
             None => format!("{root}/api/v1"),
         };
-        let mut http = reqwest::Client::builder().connect_timeout(global.timeout.min(Duration::from_secs(10)));
+        let mut http =
+            reqwest::Client::builder().connect_timeout(global.timeout.min(Duration::from_secs(10)));
         if let Some(path) = &global.ca_file {
             http = http.tls_certs_only(authorities(path)?);
         } else if root.starts_with("http://") {
@@ -393,7 +396,9 @@ fn token(global: &Global) -> Result<Option<String>, ClientError> {
         }
         (None, None) => std::env::var("VAMP_API_TOKEN").ok(),
     };
-    let given = given.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+    let given = given
+        .map(|token| token.trim().to_owned())
+        .filter(|token| !token.is_empty());
     match given {
         // It goes into a header.
         Some(token) if !token.bytes().all(|byte| byte.is_ascii_graphic()) => Err(ClientError::BadToken),
@@ -432,7 +437,9 @@ fn root(host: &str) -> Result<String, ClientError> {
         root = shorter.trim_end_matches('/');
     }
     match reqwest::Url::parse(root) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.host_str().is_some() => Ok(root.to_owned()),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.host_str().is_some() => {
+            Ok(root.to_owned())
+        }
         Ok(_) => Err(wrong("expected http://host:port or https://host:port")),
         Err(error) => Err(wrong(&error.to_string())),
     }

@@ -53,7 +53,9 @@ impl Guarded {
     fn weir(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Finished {
         let host = format!("https://{}", self.control.address());
         let mut command = command(arguments);
-        command.args(["--host", &host, "--ca-file"]).arg(&self.certificates.ca);
+        command
+            .args(["--host", &host, "--ca-file"])
+            .arg(&self.certificates.ca);
         command.envs(environment.iter().copied());
         Program::start(&mut command).finish(BOUND)
     }
@@ -89,10 +91,24 @@ fn good(finished: Finished) -> String {
 fn tokens_are_made_used_and_revoked() {
     let world = Guarded::start();
     let admin = [("WEIR_TOKEN", world.admin())];
-    let made = world.weir(&admin, &["token", "create", "ci", "--role", "operator", "--expires-in", "90d"]);
+    let made = world.weir(
+        &admin,
+        &[
+            "token",
+            "create",
+            "ci",
+            "--role",
+            "operator",
+            "--expires-in",
+            "90d",
+        ],
+    );
     assert!(made.stderr.contains("shown this once"), "{}", made.stderr);
     let ci = good(made);
-    assert!(ci.starts_with("weir_") && ci.lines().count() == 1, "the token alone is data: {ci}");
+    assert!(
+        ci.starts_with("weir_") && ci.lines().count() == 1,
+        "the token alone is data: {ci}"
+    );
     let listed = good(world.weir(&admin, &["token", "list"]));
     assert!(listed.contains("ci") && listed.contains("operator"), "{listed}");
     assert!(!listed.contains(ci.trim().rsplit('_').next().unwrap()));
@@ -108,13 +124,22 @@ fn tokens_are_made_used_and_revoked() {
 
     let refused = world.weir(&[("WEIR_TOKEN_FILE", file)], &["token", "list"]);
     assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("needs the role `admin`"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("needs the role `admin`"),
+        "{}",
+        refused.stderr
+    );
     let none = world.weir(&[], &["get", "breeds"]);
     assert_eq!(none.code, Some(1));
     assert!(none.stderr.contains("--token-file"), "{}", none.stderr);
     let twice = world.weir(&admin, &["token", "create", "ci"]);
     assert_eq!(twice.code, Some(4), "{}", twice.stderr);
-    assert!(twice.stderr.contains("there is a token `ci` already") || twice.stderr.contains("There is a token `ci` already"), "{}", twice.stderr);
+    assert!(
+        twice.stderr.contains("there is a token `ci` already")
+            || twice.stderr.contains("There is a token `ci` already"),
+        "{}",
+        twice.stderr
+    );
 
     good(world.weir(&admin, &["token", "revoke", "ci"]));
     let gone = world.weir(&[("WEIR_TOKEN_FILE", file)], &["get", "breeds"]);
@@ -133,13 +158,17 @@ fn https_is_checked_against_the_authorities_that_are_given() {
 
     let other = Certificates::in_folder(&world.folder.path().join("other"));
     let run = |ca: &str| {
-        Program::start(command(&["--host", &host, "--ca-file", ca, "get", "breeds"]).envs(token)).finish(BOUND)
+        Program::start(command(&["--host", &host, "--ca-file", ca, "get", "breeds"]).envs(token))
+            .finish(BOUND)
     };
     let wrong = run(other.ca.to_str().unwrap());
     assert_eq!(wrong.code, Some(6));
     assert!(wrong.stderr.contains("--ca-file"), "{}", wrong.stderr);
     let garbage = world.file("garbage.pem", "garbage");
-    for (file, what) in [(garbage.to_str().unwrap(), "holds no PEM certificate"), ("/none/such", "cannot be used")] {
+    for (file, what) in [
+        (garbage.to_str().unwrap(), "holds no PEM certificate"),
+        ("/none/such", "cannot be used"),
+    ] {
         let refused = run(file);
         assert_eq!(refused.code, Some(2), "{}", refused.stderr);
         assert!(refused.stderr.contains(what), "{}", refused.stderr);

@@ -71,7 +71,10 @@ fn address(program: &mut Program) -> Option<String> {
 }
 
 fn run(host: &str, arguments: &[&str]) -> Finished {
-    Program::start(&mut weir(&[&["--host", host, "--timeout", "40s"], arguments].concat())).finish(BOUND)
+    Program::start(&mut weir(
+        &[&["--host", host, "--timeout", "40s"], arguments].concat(),
+    ))
+    .finish(BOUND)
 }
 
 /// Two instances that say which version they are.
@@ -103,11 +106,17 @@ fn answer(port: u16) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").ok()?;
+    write!(
+        stream,
+        "GET / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n"
+    )
+    .ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     let (head, _) = text.split_once("\r\n\r\n")?;
-    let version = head.lines().find_map(|line| line.strip_prefix("x-demo-version: "))?;
+    let version = head
+        .lines()
+        .find_map(|line| line.strip_prefix("x-demo-version: "))?;
     head.starts_with("HTTP/1.1 200").then(|| version.to_owned())
 }
 

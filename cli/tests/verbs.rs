@@ -282,7 +282,10 @@ fn what_is_hardly_meant_is_a_warning_and_no_fault() {
     let checked = weir(&["check", "-f", file]);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     let said = checked.stdout + &checked.stderr;
-    assert!(said.contains("warning: 0/routes/b/condition: every request that matches"), "{said}");
+    assert!(
+        said.contains("warning: 0/routes/b/condition: every request that matches"),
+        "{said}"
+    );
     assert!(said.contains("at line 5, column 7"), "{said}");
     assert!(said.contains("ok, 2 artifacts"), "{said}");
 }

@@ -134,7 +134,7 @@ impl Control {
     pub async fn make_admin_token(config: Config, name: &str) -> anyhow::Result<String> {
         let persist = open(&config).await?;
         let state = State::new(config, persist, Arc::new(weir_driver::fake::Fake::new()));
-        Ok(admin_token(&state, name).await?)
+        admin_token(&state, name).await
     }
 
     /// Writes a backup into the storage that a control of this configuration would use, which is not running.
@@ -185,13 +185,13 @@ async fn first_token(state: &State) -> anyhow::Result<Option<String>> {
         name = format!("{FIRST_TOKEN}-{}", now_ms());
     }
     let text = admin_token(state, &name).await?;
-    if let Some(path) = &state.config.admin_token_file {
-        if let Err(error) = write_secret(path, &text) {
-            // Nobody would have it; the next start makes another one.
-            state.access.revoke(state, &name, "weir-control").await?;
-            return Err(error)
-                .with_context(|| format!("the admin's token cannot be written to {}", path.display()));
-        }
+    if let Some(path) = &state.config.admin_token_file
+        && let Err(error) = write_secret(path, &text)
+    {
+        // Nobody would have it; the next start makes another one.
+        state.access.revoke(state, &name, "weir-control").await?;
+        return Err(error)
+            .with_context(|| format!("the admin's token cannot be written to {}", path.display()));
     }
     Ok(Some(text))
 }

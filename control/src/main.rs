@@ -62,7 +62,8 @@ struct Run {
     /// postgres://USER:PASSWORD@HOST/DATABASE; several controls may share it
     #[arg(long, env = "WEIR_DATABASE", value_name = "URL", hide_env_values = true)]
     database: Option<String>,
-    /// Store that carries snapshots to agents: embedded:PATH, weir://HOST:PORT; default: embedded, in the data folder
+    /// Store that carries snapshots to agents: etcd://, consul://, zk:// or weir://HOST:PORT, embedded:PATH; default:
+    /// embedded, in the data folder
     #[arg(long, env = "WEIR_STORE", value_name = "URL")]
     store: Option<String>,
     /// Loopback address on which the store is shared with agents of this host (they take --store weir://ADDRESS)
@@ -111,7 +112,12 @@ struct Run {
     #[arg(long, env = "WEIR_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
     /// HOST, HOST:PORT, or * that /proxy/host/... may reach beside what is managed here; may be repeated
-    #[arg(long = "proxy-host", env = "WEIR_PROXY_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    #[arg(
+        long = "proxy-host",
+        env = "WEIR_PROXY_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
     proxy_hosts: Vec<String>,
     /// Seconds without an event after which a stream says that it is alive
     #[arg(long, env = "WEIR_SSE_HEARTBEAT", value_name = "SECONDS", default_value_t = 15,
@@ -131,10 +137,20 @@ struct Run {
 #[derive(Debug, Args)]
 struct Deploying {
     /// Longest time in seconds for requests under way to end before their instance is stopped
-    #[arg(long, env = "WEIR_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 30)]
+    #[arg(
+        long,
+        env = "WEIR_DRAIN_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = 30
+    )]
     drain_timeout: u64,
     /// Seconds after which an instance whose health checks fail is replaced; 0: never
-    #[arg(long, env = "WEIR_UNHEALTHY_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
+    #[arg(
+        long,
+        env = "WEIR_UNHEALTHY_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = 60
+    )]
     unhealthy_timeout: u64,
     /// Replace instances when their processors change
     #[arg(long, env = "WEIR_CHECK_CPU")]
@@ -325,7 +341,9 @@ async fn until_told(run: Run, logs: LogFeed) -> anyhow::Result<()> {
 /// Makes a token in the database, without a service.
 fn admin_token(asked: &AdminToken) -> ExitCode {
     let made = || -> anyhow::Result<String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let config = Config::new(&asked.data, weir_store::connect("memory:")?);
         runtime.block_on(Control::make_admin_token(config, &asked.name))
     };

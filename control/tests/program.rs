@@ -181,7 +181,10 @@ fn the_first_start_shows_the_admins_token_once() {
     // Whoever lost it gets another one, while control does not run.
     let rescue = |name: &str| {
         let mut command = program();
-        command.arg("admin-token").arg("--data").arg(folder.path().join("data"));
+        command
+            .arg("admin-token")
+            .arg("--data")
+            .arg(folder.path().join("data"));
         command.args(["--name", name]).output().unwrap()
     };
     let made = rescue("rescue");
@@ -196,7 +199,10 @@ fn the_first_start_shows_the_admins_token_once() {
 fn the_admins_token_may_go_to_a_file_and_may_not_be_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
-    let (_, told, log) = served(run(folder.path(), &["--admin-token-file", file.to_str().unwrap()]));
+    let (_, told, log) = served(run(
+        folder.path(),
+        &["--admin-token-file", file.to_str().unwrap()],
+    ));
     assert_eq!(told, "");
     assert_eq!(token(&log), None);
     assert!(token(&std::fs::read_to_string(&file).unwrap()).is_some());
@@ -212,7 +218,9 @@ fn a_certificate_that_cannot_be_used_ends_the_start() {
     let file = folder.path().join("garbage.pem");
     std::fs::write(&file, "garbage").unwrap();
     let file = file.to_str().unwrap();
-    let failed = run(folder.path(), &["--tls-certificate", file, "--tls-key", file]).output().unwrap();
+    let failed = run(folder.path(), &["--tls-certificate", file, "--tls-key", file])
+        .output()
+        .unwrap();
     assert_eq!(failed.status.code(), Some(1));
     let told = String::from_utf8_lossy(&failed.stderr).into_owned();
     assert!(told.contains("garbage.pem holds no PEM certificate"), "{told}");

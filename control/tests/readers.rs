@@ -79,13 +79,19 @@ async fn five_hundred_readers_get_everything_and_one_that_does_not_read_holds_up
         });
     }
     for _ in 0..READERS {
-        tokio::time::timeout(PATIENCE, opened.recv()).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, opened.recv())
+            .await
+            .unwrap()
+            .unwrap();
     }
     let padding = "x".repeat(500);
     let began = Instant::now();
     for number in 0..EVENTS {
         let body = format!("{{tags: many, value: {{number: {number}, padding: {padding}}}}}");
-        world.send(world.request(Method::POST, "/events").body(body)).await.is(201);
+        world
+            .send(world.request(Method::POST, "/events").body(body))
+            .await
+            .is(201);
     }
     let expected: Vec<String> = (0..EVENTS).map(|number| number.to_string()).collect();
     let all = async {
@@ -93,7 +99,9 @@ async fn five_hundred_readers_get_everything_and_one_that_does_not_read_holds_up
             assert_eq!(values.unwrap(), expected);
         }
     };
-    tokio::time::timeout(PATIENCE * 2, all).await.expect("every reader gets every event");
+    tokio::time::timeout(PATIENCE * 2, all)
+        .await
+        .expect("every reader gets every event");
     let cost = resident().saturating_sub(before);
     // Shown with --nocapture.
     let _ = std::io::Write::write_all(

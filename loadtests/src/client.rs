@@ -42,6 +42,8 @@ pub(crate) struct Load {
     pub(crate) websocket: bool,
     /// Requests are due at this rate, over all clients; 0: whenever the one before was answered.
     pub(crate) requests_per_second: u32,
+    /// An answer may also be one byte longer: two services take turns.
+    pub(crate) lengths_differ: bool,
     /// Requests under way at a time, however many connections there are.
     pub(crate) at_once: usize,
 }
@@ -156,7 +158,12 @@ async fn client(
                 None => Connection::open(&load, tls.as_ref()).await?,
             };
             stream
-                .ask(request.as_bytes(), &mut buffer, load.body_bytes)
+                .ask(
+                    request.as_bytes(),
+                    &mut buffer,
+                    load.body_bytes,
+                    load.lengths_differ,
+                )
                 .await?;
             std::io::Result::Ok(stream)
         })

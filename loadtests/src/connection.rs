@@ -87,11 +87,12 @@ impl Connection {
         request: &[u8],
         buffer: &mut [u8],
         body_bytes: usize,
+        lengths_differ: bool,
     ) -> io::Result<()> {
         match self {
-            Self::Clear(stream) => ask(stream, request, buffer, body_bytes).await,
+            Self::Clear(stream) => ask(stream, request, buffer, body_bytes, lengths_differ).await,
             Self::WebSocket(stream) => websocket::echo(stream, buffer, body_bytes).await,
-            Self::Tls(stream) => ask(stream.as_mut(), request, buffer, body_bytes).await,
+            Self::Tls(stream) => ask(stream.as_mut(), request, buffer, body_bytes, lengths_differ).await,
             Self::Http2 { requests, .. } => ask_http2(requests, body_bytes).await,
         }
     }
@@ -109,7 +110,8 @@ async fn ask(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],
     buffer: &mut [u8],
-    body_bytes: usize,
+    mut body_bytes: usize,
+    lengths_differ: bool,
 ) -> io::Result<()> {
     stream.write_all(request).await?;
     stream.flush().await?;
@@ -126,6 +128,12 @@ async fn ask(
     };
     if !buffer.starts_with(b"HTTP/1.1 200") {
         return Err(wrong("another status"));
+    }
+    if lengths_differ {
+        let longer = format!("Content-Length: {}\r\n", body_bytes + 1);
+        if memchr::memmem::find(buffer.get(..head).unwrap_or_default(), longer.as_bytes()).is_some() {
+            body_bytes += 1;
+        }
     }
     let mut rest = (head + body_bytes)
         .checked_sub(filled)

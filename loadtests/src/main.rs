@@ -13,6 +13,7 @@ mod measure;
 mod relay;
 mod report;
 mod run;
+mod stores;
 mod target;
 mod websocket;
 
@@ -32,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Runs cases against every target that is installed and prints the ratios
     Compare(Compare),
+    /// Times changes from the store to the traffic, on every store that is installed
+    Stores(stores::Options),
     /// Lists the cases
     Cases,
     /// The service behind the proxies (started by `compare`)
@@ -80,6 +83,13 @@ struct Compare {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare(options) => run::compare(&options),
+        Command::Stores(options) => {
+            let agent = match &options.agent {
+                Some(agent) => agent.clone(),
+                None => run::build_agent()?,
+            };
+            stores::run(&options, &agent)
+        }
         Command::Cases => run::list(),
         Command::Backend { body_bytes } => backend::serve(body_bytes),
         Command::Relay { listen, to } => relay::serve(listen, to),

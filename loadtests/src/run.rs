@@ -127,6 +127,7 @@ fn measure_one(case: &Case, running: &Running, divisor: u64) -> anyhow::Result<F
         resume: case.resume,
         websocket: case.websocket,
         requests_per_second: case.requests_per_second,
+        lengths_differ: false,
         at_once: match case.measure {
             Measure::Cpu | Measure::Resident => case.connections,
             // Buffers of requests under way are not what an idle connection holds.
@@ -347,7 +348,7 @@ fn pin_to(cpus: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build_agent() -> anyhow::Result<PathBuf> {
+pub(crate) fn build_agent() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--release", "-p", "weir-agent", "--bin", "weir-agent"])

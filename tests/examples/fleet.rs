@@ -34,7 +34,10 @@ fn main() {
         return service();
     }
     let number = |index: usize, usual: usize| {
-        arguments.get(index).and_then(|word| word.parse().ok()).unwrap_or(usual)
+        arguments
+            .get(index)
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(usual)
     };
     let (services, instances) = (number(0, 100), number(1, 3));
     plans(1_000);
@@ -49,7 +52,11 @@ fn main() {
 /// As small as a service can be: answers whatever comes.
 fn service() {
     let port: u16 = std::env::var("PORT").unwrap().parse().unwrap();
-    for mut stream in TcpListener::bind(("127.0.0.1", port)).unwrap().incoming().flatten() {
+    for mut stream in TcpListener::bind(("127.0.0.1", port))
+        .unwrap()
+        .incoming()
+        .flatten()
+    {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
         // A check only connects.
         if let Ok(1..) = stream.read(&mut [0; 1024]) {
@@ -78,7 +85,10 @@ async fn fleet(services: usize, instances: usize) {
         .unwrap();
     }
     let began = Instant::now();
-    let request = http.put(&base).header("content-type", "application/x-yaml").body(blueprint);
+    let request = http
+        .put(&base)
+        .header("content-type", "application/x-yaml")
+        .body(blueprint);
     let answer = request.send().await.unwrap();
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     loop {
@@ -105,7 +115,10 @@ async fn fleet(services: usize, instances: usize) {
     let began = Instant::now();
     tokio::time::sleep(STEADY).await;
     let share = (processor_time() - before) / began.elapsed().as_secs_f64() * 100.0;
-    println!("control uses {share:.2} % of a processor while nothing changes ({} s)", STEADY.as_secs());
+    println!(
+        "control uses {share:.2} % of a processor while nothing changes ({} s)",
+        STEADY.as_secs()
+    );
     control.shutdown().await;
 }
 
@@ -115,7 +128,12 @@ fn processor_time() -> f64 {
     let (_, fields) = stat.rsplit_once(')').unwrap();
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
     // User and system time in ticks, of which Linux has a hundred a second everywhere.
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap();
+    let ticks = |index: usize| {
+        fields
+            .get(index)
+            .and_then(|field| field.parse::<f64>().ok())
+            .unwrap()
+    };
     (ticks(11) + ticks(12)) / 100.0
 }
 
@@ -188,5 +206,8 @@ fn plans(services: usize) {
             break;
         }
     }
-    println!("a plan of {services} unchanged services takes {:.1} ms", took.as_secs_f64() * 1_000.0);
+    println!(
+        "a plan of {services} unchanged services takes {:.1} ms",
+        took.as_secs_f64() * 1_000.0
+    );
 }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair,
 };
 
 /// PEM files of an authority and what it has signed.
@@ -45,7 +46,13 @@ impl Certificates {
         let ca = params.self_signed(&key).expect("a root");
         let issuer = Issuer::new(params, key);
         let signed = |name: &str| {
-            let names = ["localhost", "*.weir.test", "server.dc1.consul", "127.0.0.1", "::1"];
+            let names = [
+                "localhost",
+                "*.weir.test",
+                "server.dc1.consul",
+                "127.0.0.1",
+                "::1",
+            ];
             let names = names.map(str::to_owned).to_vec();
             let mut params = CertificateParams::new(names).expect("names");
             params.distinguished_name = DistinguishedName::new();

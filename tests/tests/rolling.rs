@@ -140,7 +140,8 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> Result<String, Strin
         }
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse::<usize>())
         });
         let length = length.ok_or("no length")?.map_err(|error| error.to_string())?;
         if body.len() >= length {
@@ -158,7 +159,9 @@ struct Api {
 impl Api {
     async fn deploy(&self, blueprint: &str) {
         let request = self.http.put(format!("{}/deployments/shop", self.base));
-        let request = request.header("content-type", "application/x-yaml").body(blueprint.to_owned());
+        let request = request
+            .header("content-type", "application/x-yaml")
+            .body(blueprint.to_owned());
         let answer = request.send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
@@ -167,15 +170,25 @@ impl Api {
     async fn done(&self, version: u32) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let answer = self.http.get(format!("{}/deployments/shop", self.base)).send().await.unwrap();
+            let answer = self
+                .http
+                .get(format!("{}/deployments/shop", self.base))
+                .send()
+                .await
+                .unwrap();
             let deployment: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
             let service = &deployment["clusters"]["front"]["services"][0];
             let is_done = service["status"]["phase"]["name"] == "Done"
-                && service["breed"]["environment_variables"]["VERSION"] == version.to_string();
+                && service["breed"]["environment_variables"]["VERSION"].as_str()
+                    == Some(version.to_string().as_str());
             if is_done {
                 return;
             }
-            assert!(Instant::now() < deadline, "version {version}: {}", service["status"]);
+            assert!(
+                Instant::now() < deadline,
+                "version {version}: {}",
+                service["status"]
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -223,7 +236,9 @@ async fn redeployments_under_load_fail_no_request() {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await
-            && exchange(&mut stream, "GET / HTTP/1.1\r\nHost: shop\r\n\r\n").await.is_ok()
+            && exchange(&mut stream, "GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+                .await
+                .is_ok()
         {
             break;
         }
@@ -234,7 +249,9 @@ async fn redeployments_under_load_fail_no_request() {
     let seen = Arc::new(Seen::default());
     let clients = (rate / RATE_OF_ONE).clamp(1, 200);
     let pause = Duration::from_secs(1) * clients / rate.max(1);
-    let clients: Vec<_> = (0..clients).map(|_| client(Arc::clone(&seen), port, pause)).collect();
+    let clients: Vec<_> = (0..clients)
+        .map(|_| client(Arc::clone(&seen), port, pause))
+        .collect();
     let began = Instant::now();
     let mut took = BTreeMap::new();
     for version in 1..=rounds {
@@ -255,7 +272,10 @@ async fn redeployments_under_load_fail_no_request() {
     for client in clients {
         client.await.unwrap();
     }
-    let (answered, posted) = (seen.answered.load(Ordering::Relaxed), seen.posted.load(Ordering::Relaxed));
+    let (answered, posted) = (
+        seen.answered.load(Ordering::Relaxed),
+        seen.posted.load(Ordering::Relaxed),
+    );
     println!(
         "{rounds} redeployments in {:.1} s ({:.2} to {:.2} s each), {answered} requests ({posted} POST, {:.0}/s), {} failed",
         elapsed.as_secs_f64(),

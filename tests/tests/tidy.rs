@@ -50,7 +50,13 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only exist for tests and measurements may use any other.
-const OUTERMOST: &[&str] = &["weir-tests", "weir-test-docker", "weir-test-service", "weir-benches", "weir-loadtests"];
+const OUTERMOST: &[&str] = &[
+    "weir-tests",
+    "weir-test-docker",
+    "weir-test-service",
+    "weir-benches",
+    "weir-loadtests",
+];
 
 /// What the process that parses hostile bytes must not link (ARCHITECTURE.md, "Invariants").
 const NOT_IN_THE_AGENT: &[&str] = &[

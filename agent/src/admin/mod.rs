@@ -114,8 +114,9 @@ pub(crate) fn bind(config: &Config, inherited: Option<&mut Inherited>) -> anyhow
     let address = config.admin;
     let listener = match taken {
         Some(listener) => listener,
-        None => TcpListener::bind(address)
-            .with_context(|| format!("the admin listener cannot bind {address}"))?,
+        None => {
+            TcpListener::bind(address).with_context(|| format!("the admin listener cannot bind {address}"))?
+        }
     };
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -193,7 +194,10 @@ impl Admin {
         if let Some(socket) = &bound.socket {
             handles.push((ADMIN_SOCKET, socket.listener.as_fd().try_clone_to_owned()?));
         }
-        let keeps_file = bound.socket.as_ref().map(|socket| Arc::clone(&socket.file.is_kept));
+        let keeps_file = bound
+            .socket
+            .as_ref()
+            .map(|socket| Arc::clone(&socket.file.is_kept));
         let frames = Arc::new(Frames::new(proxy.clone(), Arc::clone(&status)));
         let router = router(proxy, status, &frames, more);
         let end = CancellationToken::new();
@@ -228,7 +232,8 @@ impl Admin {
     /// Other handles of its sockets, for the process that takes over.
     pub(crate) fn share(&self) -> io::Result<Vec<(&'static str, OwnedFd)>> {
         let all = self.handles.iter();
-        all.map(|(name, handle)| Ok((*name, handle.try_clone()?))).collect()
+        all.map(|(name, handle)| Ok((*name, handle.try_clone()?)))
+            .collect()
     }
 
     /// The file of the Unix socket stays: it leads to the process that took over.
@@ -257,9 +262,7 @@ async fn serve(bound: Bound, router: Router, end: CancellationToken) -> io::Resu
     let listener = tokio::net::TcpListener::from_std(bound.listener)?;
     // Who may open the socket's file may ask.
     let (socket, _file) = match bound.socket {
-        Some(Socket { listener, file }) => {
-            (Some(tokio::net::UnixListener::from_std(listener)?), Some(file))
-        }
+        Some(Socket { listener, file }) => (Some(tokio::net::UnixListener::from_std(listener)?), Some(file)),
         None => (None, None),
     };
     let at_socket = async {

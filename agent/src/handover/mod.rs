@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 use weir_proxy::{ListeningSocket, Proxy};
 
 use self::channel::Channel;
-pub use self::offer::{Offered, Successor};
 pub(crate) use self::offer::offer;
+pub use self::offer::{Offered, Successor};
 
 /// Set for a process that is to take over; what it takes over comes by its standard input.
 pub const VARIABLE: &str = "WEIR_TAKEOVER";
@@ -178,7 +178,11 @@ impl Inherited {
             Ok(Ok((Message::Yours, _))) => tracing::info!(process, "the process before has left the store"),
             Ok(Err(error)) => {
                 // It is gone, or hangs: this one serves already.
-                tracing::warn!(process, error = format!("{error:#}"), "the process before does not say that it leaves");
+                tracing::warn!(
+                    process,
+                    error = format!("{error:#}"),
+                    "the process before does not say that it leaves"
+                );
             }
             Ok(Ok(_)) | Err(_) => tracing::warn!(process, "the process before says what makes no sense"),
         }

@@ -229,10 +229,7 @@ mod tests {
         assert_eq!(address.option("token"), Some("a&b"));
         assert_eq!((address.tls.as_ref(), address.user.as_ref()), (None, None));
         let address = parse("etcd://me:p%40ss:w@h?tls=true").unwrap();
-        assert_eq!(
-            address.user,
-            Some(("me".to_owned(), Secret("p@ss:w".to_owned())))
-        );
+        assert_eq!(address.user, Some(("me".to_owned(), Secret("p@ss:w".to_owned()))));
         assert_eq!(address.tls, Some(TlsOptions::default()));
         let tls = parse("etcd://h?ca=/a.pem&cert=/b&key=/c").unwrap().tls.unwrap();
         assert_eq!(tls.ca.as_deref(), Some(std::path::Path::new("/a.pem")));

@@ -204,7 +204,10 @@ pub async fn watching(store: &dyn Store, prefix: &str) {
     let key = name(prefix, "in/key");
     store.put(&key, bytes("before"), Expect::Any, None).await.unwrap();
     let gone = name(prefix, "in/gone");
-    store.put(&gone, bytes("before"), Expect::Any, None).await.unwrap();
+    store
+        .put(&gone, bytes("before"), Expect::Any, None)
+        .await
+        .unwrap();
     let (_, place) = store.list(&name(prefix, "in/")).await.unwrap();
     let mut live = store.watch(&name(prefix, "in/"), place).await.unwrap();
     let first = store.put(&key, bytes("1"), Expect::Any, None).await.unwrap();
@@ -288,7 +291,10 @@ pub async fn watching_what_is_not_there(store: &dyn Store, prefix: &str) {
     assert!(store.delete(&key, Expect::Any).await.unwrap());
     assert!(matches!(next(&mut watch).await.unwrap(), Change::Deleted { .. }));
     // With the last key of a folder the folder may go, and come again.
-    store.delete(&name(prefix, "not/yet/the"), Expect::Any).await.unwrap();
+    store
+        .delete(&name(prefix, "not/yet/the"), Expect::Any)
+        .await
+        .unwrap();
     let written = store.put(&key, bytes("4"), Expect::Absent, None).await.unwrap();
     let told = next(&mut watch).await.unwrap();
     assert_eq!((told.key(), told.revision()), (&*key, written));
@@ -303,7 +309,10 @@ pub async fn places_and_keys(store: &dyn Store, prefix: &str) {
     // Only a folder of some stores.
     assert_eq!(store.place(&name(prefix, "a")).await.unwrap(), None);
     assert_eq!(store.get(&name(prefix, "a")).await.unwrap(), None);
-    store.put(&name(prefix, "a"), bytes("x"), Expect::Absent, None).await.unwrap();
+    store
+        .put(&name(prefix, "a"), bytes("x"), Expect::Absent, None)
+        .await
+        .unwrap();
     let keys = store.keys(&name(prefix, "")).await.unwrap();
     assert_eq!(keys, [name(prefix, "a"), name(prefix, "a/b")]);
     assert!(store.delete(&name(prefix, "a"), Expect::Any).await.unwrap());

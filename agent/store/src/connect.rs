@@ -29,7 +29,8 @@ pub fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
-const EXPECTED: &str = "use embedded:PATH, file:PATH, weir://HOST:PORT, etcd://HOST:PORT, consul://HOST:PORT or zk://HOST:PORT";
+const EXPECTED: &str =
+    "use embedded:PATH, file:PATH, weir://HOST:PORT, etcd://HOST:PORT, consul://HOST:PORT or zk://HOST:PORT";
 
 fn refused(url: &str, reason: &str) -> StoreError {
     StoreError::Address {
@@ -122,7 +123,10 @@ fn zookeeper(url: &str) -> Result<Arc<dyn Store>, StoreError> {
 
 #[cfg(not(feature = "zookeeper"))]
 fn zookeeper(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    Err(refused(url, "this build was made without the feature `zookeeper`"))
+    Err(refused(
+        url,
+        "this build was made without the feature `zookeeper`",
+    ))
 }
 
 #[cfg(test)]
@@ -147,7 +151,9 @@ mod tests {
             let error = connect(url).expect_err(url);
             assert!(matches!(error, StoreError::Address { .. }), "{url}: {error}");
         }
-        let message = connect("etdc://me:geheim@h:2379").expect_err("mistyped").to_string();
+        let message = connect("etdc://me:geheim@h:2379")
+            .expect_err("mistyped")
+            .to_string();
         assert!(!message.contains("geheim"), "{message}");
     }
 

@@ -139,7 +139,11 @@ impl Http {
 
     /// One endpoint; with an error, whether it may have seen the question.
     async fn once(&self, at: usize, question: &Question<'_>) -> Result<Response, (StoreError, bool)> {
-        let url = format!("{}{}", self.endpoints.get(at).map_or("", |url| url), question.path);
+        let url = format!(
+            "{}{}",
+            self.endpoints.get(at).map_or("", |url| url),
+            question.path
+        );
         let mut request = self.client.request(question.method.clone(), url);
         if let Some((name, value)) = &question.secret {
             request = request.header(*name, value);
@@ -189,7 +193,9 @@ async fn whole(mut response: Response) -> Result<Bytes, StoreError> {
         }
         Ok(body.freeze())
     };
-    timeout(BODY_TIME_MAX, reading).await.unwrap_or_else(|_| Err(late()))
+    timeout(BODY_TIME_MAX, reading)
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }
 
 /// Writes what is asked.

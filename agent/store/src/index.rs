@@ -21,9 +21,7 @@ use bytes::Bytes;
 use futures::stream;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{
-    Capabilities, Change, Entry, Expect, LeaseId, Revision, StoreError, Watch, key::check_key,
-};
+use crate::{Capabilities, Change, Entry, Expect, LeaseId, Revision, StoreError, Watch, key::check_key};
 
 /// Longest value in bytes.
 const VALUE_BYTES_MAX: usize = 4 * 1024 * 1024;

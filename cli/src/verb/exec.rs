@@ -16,7 +16,9 @@ const INPUT_BYTES_MAX: u64 = 1024 * 1024;
 /// What the command writes is written here; a command that fails is a failure of this program. Of several instances the
 /// first is taken.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  weir exec shop/front/front:1 -- env\n  echo 'select 1' | weir exec -i shop/db -- psql")]
+#[command(
+    after_help = "Examples:\n  weir exec shop/front/front:1 -- env\n  echo 'select 1' | weir exec -i shop/db -- psql"
+)]
 pub(crate) struct Exec {
     /// Which instance: as much of the name as is needed
     #[arg(value_name = "DEPLOYMENT[/CLUSTER[/SERVICE[/INSTANCE]]]")]
@@ -35,7 +37,10 @@ pub(crate) async fn run(context: &Context, exec: &Exec) -> Result<(), Failure> {
     let mut body = json!({"command": exec.command});
     if exec.input && !std::io::stdin().is_terminal() {
         let mut text = String::new();
-        std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_string(&mut text)?;
+        std::io::stdin()
+            .lock()
+            .take(INPUT_BYTES_MAX)
+            .read_to_string(&mut text)?;
         body["input"] = text.into();
     }
     let mut signals = Signals::new()?;
@@ -47,7 +52,9 @@ pub(crate) async fn run(context: &Context, exec: &Exec) -> Result<(), Failure> {
             () = signals.next() => return Ok(()),
         };
         let Some((name, data)) = event else {
-            return Err(Failure::Other(anyhow::anyhow!("the stream ended before the command did")));
+            return Err(Failure::Other(anyhow::anyhow!(
+                "the stream ended before the command did"
+            )));
         };
         match name.as_str() {
             "output" => {
@@ -63,8 +70,12 @@ pub(crate) async fn run(context: &Context, exec: &Exec) -> Result<(), Failure> {
             "end" => {
                 return match data.pointer("/code").and_then(serde_json::Value::as_i64) {
                     Some(0) => Ok(()),
-                    Some(code) => Err(Failure::Other(anyhow::anyhow!("the command ended with code {code}"))),
-                    None => Err(Failure::Other(anyhow::anyhow!("it is not known how the command ended"))),
+                    Some(code) => Err(Failure::Other(anyhow::anyhow!(
+                        "the command ended with code {code}"
+                    ))),
+                    None => Err(Failure::Other(anyhow::anyhow!(
+                        "it is not known how the command ended"
+                    ))),
                 };
             }
             _ => {}

@@ -3,12 +3,7 @@
 use serde_json::Value;
 
 use super::{Context, deploy::services, get::missing};
-use crate::{
-    client,
-    failure::Failure,
-    kind::Kind,
-    tree,
-};
+use crate::{client, failure::Failure, kind::Kind, tree};
 
 /// Where an instance is.
 #[derive(Clone, Debug)]
@@ -92,7 +87,10 @@ mod tests {
             "front": {"services": [{"breed": {"name": "a:1"}, "instances": [{"name": "x"}, {"name": "y"}]}]},
             "back": {"services": [{"breed": {"name": "b:1"}, "instances": [{"name": "z"}]}]}}});
         let found = |wanted: &[&str]| -> Vec<String> {
-            matching(&deployment, "shop", wanted).into_iter().map(|place| place.instance).collect()
+            matching(&deployment, "shop", wanted)
+                .into_iter()
+                .map(|place| place.instance)
+                .collect()
         };
         assert_eq!(found(&[]), ["x", "y", "z"]);
         assert_eq!(found(&["front"]), ["x", "y"]);

@@ -62,7 +62,9 @@ pub(crate) async fn run(context: &Context, logs: &Logs) -> Result<(), Failure> {
         match event? {
             Some((name, line)) if name == "log" => show(context, place, &line, named)?,
             Some((name, _)) if name == "end" => {
-                context.output.note(&format!("instance {} has ended", place.instance))?;
+                context
+                    .output
+                    .note(&format!("instance {} has ended", place.instance))?;
                 continue;
             }
             Some(_) => {}
@@ -73,7 +75,10 @@ pub(crate) async fn run(context: &Context, logs: &Logs) -> Result<(), Failure> {
 }
 
 /// The next event of one of them.
-async fn next(place: &Place, mut events: Events) -> (&Place, Events, Result<Option<(String, Value)>, Failure>) {
+async fn next(
+    place: &Place,
+    mut events: Events,
+) -> (&Place, Events, Result<Option<(String, Value)>, Failure>) {
     let event = events.next().await;
     (place, events, event)
 }
@@ -90,7 +95,13 @@ fn show(context: &Context, place: &Place, line: &Value, named: bool) -> Result<(
     // What an instance writes must not steer the terminal.
     let text: String = text
         .chars()
-        .map(|char| if char.is_control() && char != '\t' { ' ' } else { char })
+        .map(|char| {
+            if char.is_control() && char != '\t' {
+                ' '
+            } else {
+                char
+            }
+        })
         .collect();
     context.output.print(&match named {
         true => format!("{}  {text}", place.instance),

@@ -21,13 +21,17 @@ pub(super) struct Events {
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Events")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl Events {
     pub(super) fn new(response: reqwest::Response) -> Self {
-        let bytes = response.bytes_stream().map(|chunk| chunk.map(|chunk| chunk.to_vec()));
+        let bytes = response
+            .bytes_stream()
+            .map(|chunk| chunk.map(|chunk| chunk.to_vec()));
         Self {
             bytes: Box::pin(bytes),
             buffer: Vec::new(),

@@ -78,7 +78,9 @@ async fn read(context: &Context, name: Option<&str>) -> Result<Vec<Value>, Failu
         Some(name) => {
             let path = client::artifact(Kind::Deployments, name);
             let deployment = context.client.get(&path, &[]).await;
-            Ok(vec![deployment.map_err(|error| missing(error, Kind::Deployments, name))?])
+            Ok(vec![
+                deployment.map_err(|error| missing(error, Kind::Deployments, name))?,
+            ])
         }
     }
 }
@@ -97,8 +99,16 @@ fn settled(deployments: &[Value]) -> Option<bool> {
 }
 
 fn table(deployments: &[Value]) -> Table {
-    let mut table = Table::new(&["DEPLOYMENT", "CLUSTER", "SERVICE", "STATUS", "READY", "HEALTHY", "WHY"])
-        .right(&["READY", "HEALTHY"]);
+    let mut table = Table::new(&[
+        "DEPLOYMENT",
+        "CLUSTER",
+        "SERVICE",
+        "STATUS",
+        "READY",
+        "HEALTHY",
+        "WHY",
+    ])
+    .right(&["READY", "HEALTHY"]);
     for deployment in deployments {
         let name = tree::name(deployment);
         for (cluster, service) in services(deployment) {
@@ -140,7 +150,20 @@ mod tests {
         let row: Vec<&str> = shown.lines().nth(1).unwrap().split_ascii_whitespace().collect();
         assert_eq!(
             row,
-            ["shop", "front", "front:1", "Deploying", "1/2", "1/2", "1", "of", "2", "instances", "are", "ready"]
+            [
+                "shop",
+                "front",
+                "front:1",
+                "Deploying",
+                "1/2",
+                "1/2",
+                "1",
+                "of",
+                "2",
+                "instances",
+                "are",
+                "ready"
+            ]
         );
     }
 

@@ -120,13 +120,24 @@ async fn list(context: &Context) -> Result<(), Failure> {
     match context.output.format {
         Format::Yaml | Format::Json => context.output.tree(&tokens),
         Format::Name => {
-            let names: String = all.iter().map(|token| format!("tokens/{}\n", text(token, "name"))).collect();
+            let names: String = all
+                .iter()
+                .map(|token| format!("tokens/{}\n", text(token, "name")))
+                .collect();
             context.output.print(&names)
         }
         Format::Table => {
             let mut table = Table::new(&["NAME", "ROLE", "NAMESPACE", "ID", "CREATED", "BY", "EXPIRES"]);
             for token in all {
-                let fields = ["name", "role", "namespace", "id", "created_at", "created_by", "expires_at"];
+                let fields = [
+                    "name",
+                    "role",
+                    "namespace",
+                    "id",
+                    "created_at",
+                    "created_by",
+                    "expires_at",
+                ];
                 table.row(fields.map(|field| text(token, field).to_owned()).to_vec());
             }
             context.output.table(&table)
@@ -151,7 +162,10 @@ fn lifetime(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+    number
+        .checked_mul(seconds)
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -162,7 +176,16 @@ mod tests {
     fn lifetimes() {
         assert_eq!(lifetime("90d"), Ok(7_776_000));
         assert_eq!(lifetime("12h"), Ok(43_200));
-        for wrong in ["", "d", "5", "0s", "1w", "-1d", "99999999999999999999d", "999999999999999999d"] {
+        for wrong in [
+            "",
+            "d",
+            "5",
+            "0s",
+            "1w",
+            "-1d",
+            "99999999999999999999d",
+            "999999999999999999d",
+        ] {
             assert!(lifetime(wrong).is_err(), "{wrong}");
         }
     }

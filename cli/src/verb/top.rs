@@ -120,10 +120,16 @@ fn amounts(value: &Value) -> Table {
         table.row(cells);
     };
     for deployment in tree::elements(value, "/deployments") {
-        row(&tree::name(deployment), deployment.get("granted"), deployment.get("wanted"));
+        row(
+            &tree::name(deployment),
+            deployment.get("granted"),
+            deployment.get("wanted"),
+        );
     }
     row("all", value.get("granted"), value.get("wanted"));
-    let quota = value.get("quota").filter(|quota| quota.as_object().is_some_and(|quota| !quota.is_empty()));
+    let quota = value
+        .get("quota")
+        .filter(|quota| quota.as_object().is_some_and(|quota| !quota.is_empty()));
     if quota.is_some() {
         row("quota", None, quota);
     }
@@ -138,14 +144,15 @@ mod tests {
 
     #[test]
     fn what_is_there_of_what_is_asked_for() {
-        let amount = |instances: u32, cpu: f64, memory_mb: f64| {
-            json!({"instances": instances, "cpu": cpu, "memory_mb": memory_mb})
-        };
+        let amount = |instances: u32, cpu: f64, memory_mb: f64| json!({"instances": instances, "cpu": cpu, "memory_mb": memory_mb});
         let value = json!({
             "deployments": [{"name": "shop", "granted": amount(1, 0.2, 64.0), "wanted": amount(2, 0.4, 128.0)}],
             "granted": amount(1, 0.2, 64.0), "wanted": amount(2, 0.4, 128.0), "quota": {"cpu": 4.0}});
         let shown = amounts(&value).render(false);
-        let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split_ascii_whitespace().collect()).collect();
+        let rows: Vec<Vec<&str>> = shown
+            .lines()
+            .map(|line| line.split_ascii_whitespace().collect())
+            .collect();
         assert_eq!(rows[1], ["shop", "1/2", "0.2/0.4", "64.0/128.0"]);
         assert_eq!(rows[3], ["quota", "-", "4.0", "-"]);
     }

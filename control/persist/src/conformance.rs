@@ -459,7 +459,10 @@ async fn old_events_expire(storage: &dyn Persistence) {
         ],
     )
     .await;
-    assert_eq!(storage.expire_events(Some("metrics"), 2).await.expect("expired"), 1);
+    assert_eq!(
+        storage.expire_events(Some("metrics"), 2).await.expect("expired"),
+        1
+    );
     assert_eq!(storage.expire_events(None, 100).await.expect("expired"), 2);
     let next = append(storage, vec![event(9, "event", &["c"], Value::Null)]).await;
     assert_eq!(

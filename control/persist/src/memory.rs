@@ -117,7 +117,12 @@ impl Persistence for Memory {
     }
 
     async fn kinds(&self) -> Result<Vec<String>, PersistError> {
-        let mut kinds: Vec<String> = self.inner().artifacts.keys().map(|(kind, _)| kind.clone()).collect();
+        let mut kinds: Vec<String> = self
+            .inner()
+            .artifacts
+            .keys()
+            .map(|(kind, _)| kind.clone())
+            .collect();
         kinds.dedup();
         Ok(kinds)
     }
@@ -215,7 +220,9 @@ impl Persistence for Memory {
     async fn expire_events(&self, kind: Option<&str>, before_ms: u64) -> Result<u64, PersistError> {
         let mut inner = self.inner();
         let before = inner.events.len();
-        inner.events.retain(|event| event.timestamp_ms >= before_ms || kind.is_some_and(|kind| kind != event.kind));
+        inner
+            .events
+            .retain(|event| event.timestamp_ms >= before_ms || kind.is_some_and(|kind| kind != event.kind));
         Ok((before - inner.events.len()) as u64)
     }
 }

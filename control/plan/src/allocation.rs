@@ -128,9 +128,19 @@ pub fn fits(
     let all = own.plus(theirs);
     #[expect(clippy::cast_precision_loss, reason = "instances are far fewer than 2^53")]
     let limits = [
-        ("instances", own.instances as f64, all.instances as f64, quota.instances.map(|most| most as f64)),
+        (
+            "instances",
+            own.instances as f64,
+            all.instances as f64,
+            quota.instances.map(|most| most as f64),
+        ),
         ("processors", own.cpu, all.cpu, quota.cpu),
-        ("megabytes of memory", own.memory_mb, all.memory_mb, quota.memory_mb),
+        (
+            "megabytes of memory",
+            own.memory_mb,
+            all.memory_mb,
+            quota.memory_mb,
+        ),
     ];
     for (what, own, all, most) in limits {
         if let Some(most) = most.filter(|most| all > *most) {
@@ -255,7 +265,11 @@ mod tests {
             memory_mb: 300.0,
         };
         assert_eq!(wanted(&three), expected);
-        let status = &mut three.clusters["front"].services[0].runtime.as_mut().unwrap().status;
+        let status = &mut three.clusters["front"].services[0]
+            .runtime
+            .as_mut()
+            .unwrap()
+            .status;
         status.intention = Intention::Undeployment;
         assert_eq!(wanted(&three), Resources::default());
     }
@@ -288,13 +302,22 @@ mod tests {
             }]
         };
         let one = shop("a", 5);
-        assert_eq!(check(&one, &[], Quota::default(), &room(None, (1.0, 100.0))), [""; 0]);
+        assert_eq!(
+            check(&one, &[], Quota::default(), &room(None, (1.0, 100.0))),
+            [""; 0]
+        );
         let small = room(None, (0.05, 4_000.0));
-        assert_eq!(check(&one, &[], Quota::default(), &small), ["InsufficientResourcesError"]);
+        assert_eq!(
+            check(&one, &[], Quota::default(), &small),
+            ["InsufficientResourcesError"]
+        );
         let full = room(Some((0.7, 4_000.0)), (4.0, 4_000.0));
         assert_eq!(check(&one, &[], Quota::default(), &full), [""; 0]);
         let others = [shop("b", 3)];
-        assert_eq!(check(&one, &others, Quota::default(), &full), ["InsufficientResourcesError"]);
+        assert_eq!(
+            check(&one, &others, Quota::default(), &full),
+            ["InsufficientResourcesError"]
+        );
         let mut command = one;
         let OrReference::Inline(inline) = &mut command.clusters["front"].services[0].breed else {
             panic!()

@@ -91,7 +91,10 @@ pub(crate) fn template(
     let scale = scale(service, settings);
     let label = |name: &str| format!("{}.{name}", settings.label_namespace);
     let deployable_type = deployable_type(breed, settings);
-    let driver = settings.dialects.get(deployable_type).unwrap_or(&settings.dialect);
+    let driver = settings
+        .dialects
+        .get(deployable_type)
+        .unwrap_or(&settings.dialect);
     let chosen = [&service.dialects, &cluster.dialects, &deployment.dialects]
         .into_iter()
         .find_map(|dialects| dialects.get(driver));
@@ -226,7 +229,10 @@ mod tests {
             check_memory: true,
             ..Settings::default()
         };
-        assert_ne!(launch(&more).fingerprint(&checked), launch(&shop).fingerprint(&checked));
+        assert_ne!(
+            launch(&more).fingerprint(&checked),
+            launch(&shop).fingerprint(&checked)
+        );
         let mut other = shop;
         other.clusters["front"].services[0].network = Some("host".to_owned());
         assert_ne!(launch(&other).fingerprint(&Settings::default()), before);

@@ -152,7 +152,9 @@ impl Work<'_> {
                 self.scale("instances", step.target.as_deref(), |scale| {
                     let instances = i64::from(scale.instances) + by;
                     let range = i64::from(step.minimum)..=i64::from(step.maximum);
-                    let to = u32::try_from(instances).ok().filter(|_| range.contains(&instances));
+                    let to = u32::try_from(instances)
+                        .ok()
+                        .filter(|_| range.contains(&instances));
                     to.map(|instances| Scale { instances, ..*scale })
                         .ok_or_else(|| outside(instances, step.minimum, step.maximum))
                 })
@@ -248,7 +250,11 @@ fn within(value: f64, minimum: f64, maximum: f64) -> Result<f64, String> {
     }
 }
 
-fn outside(value: impl std::fmt::Display, minimum: impl std::fmt::Display, maximum: impl std::fmt::Display) -> String {
+fn outside(
+    value: impl std::fmt::Display,
+    minimum: impl std::fmt::Display,
+    maximum: impl std::fmt::Display,
+) -> String {
     format!("{value} is not between {minimum} and {maximum}")
 }
 
@@ -288,7 +294,11 @@ mod tests {
             let judged = judge(500, 100, &readings).map(|(direction, _)| direction);
             assert_eq!(judged, expected, "{means:?}");
         }
-        assert_eq!(judge(500, 100, &[reading("g", 0.0, 0)]), None, "nothing was measured");
+        assert_eq!(
+            judge(500, 100, &[reading("g", 0.0, 0)]),
+            None,
+            "nothing was measured"
+        );
     }
 
     fn instances(by: u32, maximum: u32, target: Option<&str>) -> Escalation {
@@ -346,7 +356,10 @@ mod tests {
             .iter()
             .map(|rescaling| {
                 let to = &rescaling.to;
-                format!("{} {} {} {}", rescaling.cluster, to.instances, to.cpu, to.memory_mb)
+                format!(
+                    "{} {} {} {}",
+                    rescaling.cluster, to.instances, to.cpu, to.memory_mb
+                )
             })
             .collect()
     }
@@ -360,7 +373,11 @@ mod tests {
             (instances(3, 5, None), Up, none),
             (instances(2, 5, None), Down, &["front 1 0.5 128"]),
             (instances(3, 5, None), Down, none),
-            (instances(1, 5, Some("back")), Up, &[&format!("back 2 {} {}", scale(1).cpu, scale(1).memory_mb)]),
+            (
+                instances(1, 5, Some("back")),
+                Up,
+                &[&format!("back 2 {} {}", scale(1).cpu, scale(1).memory_mb)],
+            ),
             (instances(1, 5, Some("back")), Down, none),
             (instances(1, 5, Some("none")), Up, none),
             (cpu(0.2), Up, &["front 3 0.7 128"]),
@@ -369,15 +386,38 @@ mod tests {
             (memory(128.0), Up, &["front 3 0.5 256"]),
             (memory(65.0), Down, none),
             // All of them, one after the other.
-            (all(vec![instances(1, 9, None), cpu(0.1), instances(1, 9, None)]), Up, &["front 5 0.6 128"]),
+            (
+                all(vec![instances(1, 9, None), cpu(0.1), instances(1, 9, None)]),
+                Up,
+                &["front 5 0.6 128"],
+            ),
             // The first that can.
-            (one(vec![instances(9, 9, None), cpu(0.1), memory(1.0)]), Up, &["front 3 0.6 128"]),
+            (
+                one(vec![instances(9, 9, None), cpu(0.1), memory(1.0)]),
+                Up,
+                &["front 3 0.6 128"],
+            ),
             // And backwards on the way down.
-            (one(vec![instances(1, 9, None), cpu(0.1), memory(1.0)]), Down, &["front 3 0.5 127"]),
-            (one(vec![all(vec![instances(9, 9, None)]), all(vec![cpu(0.5), memory(1.0)])]), Up, &["front 3 1 129"]),
+            (
+                one(vec![instances(1, 9, None), cpu(0.1), memory(1.0)]),
+                Down,
+                &["front 3 0.5 127"],
+            ),
+            (
+                one(vec![
+                    all(vec![instances(9, 9, None)]),
+                    all(vec![cpu(0.5), memory(1.0)]),
+                ]),
+                Up,
+                &["front 3 1 129"],
+            ),
             (instances(0, 9, None), Up, none),
         ] {
-            assert_eq!(changes(&escalation, direction), expected, "{escalation:?} {direction:?}");
+            assert_eq!(
+                changes(&escalation, direction),
+                expected,
+                "{escalation:?} {direction:?}"
+            );
         }
     }
 
@@ -393,7 +433,10 @@ mod tests {
             deep = all(vec![deep]);
         }
         for (escalation, expected) in [
-            (instances(9, 9, None), "instances of front/front:1: 12 is not between 1 and 9"),
+            (
+                instances(9, 9, None),
+                "instances of front/front:1: 12 is not between 1 and 9",
+            ),
             (instances(1, 9, Some("none")), "cluster `none` has no service"),
             (other, "escalations of type `mail` are for others to act on"),
             (missing, "there is no escalation `gone`"),
@@ -413,7 +456,13 @@ mod tests {
         let mut front = service(breed("front:1"));
         front.scale = Some(OrReference::Inline(up.to));
         let shop = deployment("shop").with("front", front);
-        let down = escalate(&escalation, Direction::Deescalate, "front", &shop, &Settings::default());
+        let down = escalate(
+            &escalation,
+            Direction::Deescalate,
+            "front",
+            &shop,
+            &Settings::default(),
+        );
         assert_eq!(down.rescalings[0].to, up.from);
     }
 }

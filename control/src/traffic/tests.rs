@@ -180,7 +180,12 @@ async fn agents_are_added_within_the_window() {
     crate::figures::round(&rig.state).await.unwrap();
     for tags in [
         &["gateways:shop", "gateway", "metrics:rate"][..],
-        &["gateways:shop", "routes:[127.0.0.1:2]", "route", "metrics:errorRate"],
+        &[
+            "gateways:shop",
+            "routes:[127.0.0.1:2]",
+            "route",
+            "metrics:errorRate",
+        ],
         &["instances:127.0.0.1:1", "instance", "instance-metrics:rate"],
         &["gateways:shop", "gateway", "health"],
         &["gateways:shop", "routes:[127.0.0.1:1]", "route", "health"],

@@ -49,7 +49,10 @@ pub(crate) async fn send(world: &World, token: &str, method: Method, path: &str,
 /// Makes a token with a role.
 pub(crate) async fn make(world: &World, by: &str, name: &str, role: &str) -> String {
     let asked = json!({"name": name, "role": role}).to_string();
-    let made = send(world, by, Method::POST, "/tokens", &asked).await.is(201).json();
+    let made = send(world, by, Method::POST, "/tokens", &asked)
+        .await
+        .is(201)
+        .json();
     made["token"].as_str().unwrap().to_owned()
 }
 

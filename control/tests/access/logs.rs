@@ -18,7 +18,11 @@ async fn next(response: &mut reqwest::Response, text: &mut String) -> Value {
             }
             continue;
         }
-        let chunk = tokio::time::timeout(PATIENCE, response.chunk()).await.unwrap().unwrap().unwrap();
+        let chunk = tokio::time::timeout(PATIENCE, response.chunk())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
 }
@@ -31,7 +35,12 @@ async fn lines_come_by_level_and_logger() {
     let _guard = tracing::subscriber::set_default(subscriber);
     let world = World::with(|config| config.logs = Some(feed)).await;
     let open = async |query: &str| {
-        let response = world.http.get(world.url(&format!("/logs?{query}"))).send().await.unwrap();
+        let response = world
+            .http
+            .get(world.url(&format!("/logs?{query}")))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 200);
         (response, String::new())
     };
@@ -42,9 +51,15 @@ async fn lines_come_by_level_and_logger() {
     tracing::error!(target: "test::one", "an error");
     let warning = next(&mut warnings, &mut warnings_text).await;
     assert_eq!(warning["message"], "a warning gateway=\"shop/80\"");
-    assert_eq!((&warning["level"], &warning["logger"]), (&"WARN".into(), &"test::two".into()));
+    assert_eq!(
+        (&warning["level"], &warning["logger"]),
+        (&"WARN".into(), &"test::two".into())
+    );
     assert!(warning["timestamp"].as_str().unwrap().ends_with('Z'));
-    assert_eq!(next(&mut warnings, &mut warnings_text).await["message"], "an error");
+    assert_eq!(
+        next(&mut warnings, &mut warnings_text).await["message"],
+        "an error"
+    );
     assert_eq!(next(&mut all, &mut all_text).await["message"], "an information");
     assert_eq!(next(&mut all, &mut all_text).await["message"], "an error");
     world.get("/log?level=loud").await.is(400);

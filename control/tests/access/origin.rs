@@ -38,8 +38,14 @@ impl Origin {
         let receiver = std::sync::Arc::new(tokio::sync::Mutex::new(Some(receiver)));
         let router = Router::new()
             .route("/socket", get(socket))
-            .route("/pieces", get(async move || pieces_of(receiver.lock().await.take().unwrap())))
-            .route("/moved", get(async || (StatusCode::FOUND, [("location", "/there?a=b")])))
+            .route(
+                "/pieces",
+                get(async move || pieces_of(receiver.lock().await.take().unwrap())),
+            )
+            .route(
+                "/moved",
+                get(async || (StatusCode::FOUND, [("location", "/there?a=b")])),
+            )
             .route("/broken", get(async || (StatusCode::BAD_REQUEST, "own words")))
             .fallback(any(told));
         let server = tokio::spawn(async move {
@@ -68,7 +74,11 @@ async fn told(request: Request) -> Response {
         "headers": headers,
         "length": body.len(),
     });
-    ([("x-own", "yes"), ("connection", "x-hop"), ("x-hop", "1")], told.to_string()).into_response()
+    (
+        [("x-own", "yes"), ("connection", "x-hop"), ("x-hop", "1")],
+        told.to_string(),
+    )
+        .into_response()
 }
 
 fn pieces_of(receiver: mpsc::Receiver<&'static str>) -> Response {

@@ -16,7 +16,9 @@ fn url(world: &World, path: &str) -> String {
 }
 
 async fn get(world: &World, path: &str) -> Answer {
-    world.send(world.http.get(url(world, path)).timeout(PATIENCE)).await
+    world
+        .send(world.http.get(url(world, path)).timeout(PATIENCE))
+        .await
 }
 
 /// A gateway whose port is the origin's, so that whoever goes to it comes to the origin.
@@ -34,7 +36,9 @@ async fn with_gateway(world: &World, name: &str, origin: &Origin) {
             let _ = tokio::time::timeout(std::time::Duration::from_millis(50), published.next()).await;
         }
     };
-    tokio::time::timeout(PATIENCE, deployed).await.expect("the gateway is published");
+    tokio::time::timeout(PATIENCE, deployed)
+        .await
+        .expect("the gateway is published");
 }
 
 #[tokio::test]
@@ -56,7 +60,11 @@ async fn a_gateway_is_reached_with_everything_that_is_for_it() {
     assert_eq!(answer.header("x-own"), "yes");
     assert_eq!(answer.header("x-hop"), "", "named by Connection: for one hop");
     assert!(answer.header("content-security-policy").contains("sandbox"));
-    assert!(!answer.header("content-security-policy").contains("allow-same-origin"));
+    assert!(
+        !answer
+            .header("content-security-policy")
+            .contains("allow-same-origin")
+    );
     let told = answer.json();
     assert_eq!(told["method"], "PUT");
     assert_eq!(told["path"], "/a%2Fb//c/?x=1&y=%20");
@@ -72,17 +80,32 @@ async fn a_gateway_is_reached_with_everything_that_is_for_it() {
         assert_eq!(headers.get(gone), None, "{gone}");
     }
 
-    let plain = get(&world, "/blue/proxy/gateways/shop/front").await.is(200).json();
+    let plain = get(&world, "/blue/proxy/gateways/shop/front")
+        .await
+        .is(200)
+        .json();
     assert_eq!(plain["path"], "/", "with the namespace in front, too");
     let encoded = get(&world, "/proxy/gateways/shop%2Ffront/x").await.is(200).json();
     assert_eq!(encoded["path"], "/x");
-    let large = world.http.post(url(&world, "/proxy/gateways/shop/front/")).body(vec![7; 8 << 20]);
-    assert_eq!(world.send(large).await.is(200).json()["length"], 8 << 20, "more than the API takes");
+    let large = world
+        .http
+        .post(url(&world, "/proxy/gateways/shop/front/"))
+        .body(vec![7; 8 << 20]);
+    assert_eq!(
+        world.send(large).await.is(200).json()["length"],
+        8 << 20,
+        "more than the API takes"
+    );
 
     let own = get(&world, "/proxy/gateways/shop/front/broken").await.is(400);
     assert_eq!(own.text, "own words", "errors pass as they are");
-    let moved = world.send(with_token("x").get(url(&world, "/proxy/gateways/shop/front/moved"))).await;
-    assert_eq!(moved.is(302).header("location"), "/proxy/gateways/shop/front/there?a=b");
+    let moved = world
+        .send(with_token("x").get(url(&world, "/proxy/gateways/shop/front/moved")))
+        .await;
+    assert_eq!(
+        moved.is(302).header("location"),
+        "/proxy/gateways/shop/front/there?a=b"
+    );
 }
 
 /// One segment, of which there is no gateway.
@@ -100,13 +123,25 @@ async fn only_what_is_managed_is_reached_unless_the_configuration_says_more() {
     let refused = get(&world, &path).await.is(403);
     assert!(refused.message().contains("--proxy-host"), "{}", refused.text);
     with_gateway(&world, "edge", &origin).await;
-    assert_eq!(get(&world, &path).await.is(200).json()["path"], "/x", "it is a gateway's now");
-    get(&world, &format!("/proxy/host/localhost/port/{port}/")).await.is(403);
+    assert_eq!(
+        get(&world, &path).await.is(200).json()["path"],
+        "/x",
+        "it is a gateway's now"
+    );
+    get(&world, &format!("/proxy/host/localhost/port/{port}/"))
+        .await
+        .is(403);
 
     let open = World::with(|config| config.proxied_hosts = vec![format!("127.0.0.1:{port}")]).await;
     assert_eq!(get(&open, &path).await.is(200).json()["path"], "/x");
     get(&open, "/proxy/host/127.0.0.1/port/1/").await.is(403);
-    for wrong in ["/proxy", "/proxy/", "/proxy/host/a", "/proxy/host/a/port/b/", "/proxy/other/x"] {
+    for wrong in [
+        "/proxy",
+        "/proxy/",
+        "/proxy/host/a",
+        "/proxy/host/a/port/b/",
+        "/proxy/other/x",
+    ] {
         get(&open, wrong).await.is(404);
     }
 }
@@ -119,18 +154,32 @@ async fn instances_are_found_and_what_does_not_answer_is_502() {
     done.next().await.unwrap();
     let shop = world.get("/deployments/shop").await.is(200).json();
     let instance = &shop["clusters"]["front"]["services"][0]["instances"][0];
-    let (name, host) = (instance["name"].as_str().unwrap(), instance["host"].as_str().unwrap());
+    let (name, host) = (
+        instance["name"].as_str().unwrap(),
+        instance["host"].as_str().unwrap(),
+    );
     let port = instance["ports"]["web"].as_u64().unwrap();
     let base = "/proxy/deployments/shop/clusters/front/services/front:1/instances";
     // The driver of tests starts nothing: what it names cannot be reached, which shows where this goes.
     let none = get(&world, &format!("{base}/{name}/ports/web/x")).await.is(502);
-    assert!(none.message().starts_with(&format!("{host}:{port} ")), "{}", none.text);
-    get(&world, &format!("/proxy/host/{host}/port/{port}/")).await.is(502);
-    for missing in [format!("{base}/other/ports/web/"), format!("{base}/{name}/ports/other/")] {
+    assert!(
+        none.message().starts_with(&format!("{host}:{port} ")),
+        "{}",
+        none.text
+    );
+    get(&world, &format!("/proxy/host/{host}/port/{port}/"))
+        .await
+        .is(502);
+    for missing in [
+        format!("{base}/other/ports/web/"),
+        format!("{base}/{name}/ports/other/"),
+    ] {
         let none = get(&world, &missing).await.is(502);
         assert!(none.message().contains("has no instance"), "{}", none.text);
     }
-    get(&world, "/proxy/workflows/none/instances/a/ports/b/").await.is(502);
+    get(&world, "/proxy/workflows/none/instances/a/ports/b/")
+        .await
+        .is(502);
 }
 
 #[tokio::test]
@@ -138,11 +187,20 @@ async fn answers_pass_in_pieces_and_sockets_both_ways() {
     let origin = Origin::start().await;
     let world = World::new().await;
     with_gateway(&world, "edge", &origin).await;
-    let mut streamed = world.http.get(url(&world, "/proxy/gateways/edge/pieces")).send().await.unwrap();
+    let mut streamed = world
+        .http
+        .get(url(&world, "/proxy/gateways/edge/pieces"))
+        .send()
+        .await
+        .unwrap();
     for word in ["first", "second"] {
         origin.pieces.send(word).await.unwrap();
         // The next one is not sent before this one is here.
-        let piece = tokio::time::timeout(PATIENCE, streamed.chunk()).await.unwrap().unwrap().unwrap();
+        let piece = tokio::time::timeout(PATIENCE, streamed.chunk())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         assert_eq!(piece, word);
     }
 
@@ -152,14 +210,22 @@ async fn answers_pass_in_pieces_and_sockets_both_ways() {
     assert_eq!(answer.status(), 101);
     for word in ["one", "two"] {
         socket.send(Message::text(word)).await.unwrap();
-        let back = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+        let back = tokio::time::timeout(PATIENCE, socket.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         assert_eq!(back, Message::text(format!("back: {word}")));
     }
 
     let stream = TcpStream::connect(world.control.address()).await.unwrap();
     let mut foreign = asked.into_client_request().unwrap();
-    foreign.headers_mut().insert("origin", HeaderValue::from_static("http://evil.example"));
-    let refused = tokio_tungstenite::client_async(foreign, stream).await.unwrap_err();
+    foreign
+        .headers_mut()
+        .insert("origin", HeaderValue::from_static("http://evil.example"));
+    let refused = tokio_tungstenite::client_async(foreign, stream)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("403"), "{refused}");
 
     // A stop ends what is under way.
@@ -183,7 +249,10 @@ async fn tokens_are_asked_for_and_stay_here() {
     assert!(!told.text.contains("weir_"), "{}", told.text);
     let refused = world.send(as_viewer.post(url(&world, &path))).await.is(403);
     assert!(refused.message().contains("`operator`"), "{}", refused.text);
-    world.send(with_token(&admin).post(url(&world, &path))).await.is(200);
+    world
+        .send(with_token(&admin).post(url(&world, &path)))
+        .await
+        .is(200);
 
     // Browsers cannot send headers with a socket: there the query may have the token, and it does not pass.
     let open = async |token: &str| {

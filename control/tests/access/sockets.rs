@@ -30,7 +30,9 @@ impl Socket {
         let stream = TcpStream::connect(address).await.unwrap();
         let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
         if let Some(origin) = origin {
-            request.headers_mut().insert("origin", HeaderValue::from_static(origin));
+            request
+                .headers_mut()
+                .insert("origin", HeaderValue::from_static(origin));
         }
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(Self(socket))
@@ -79,11 +81,16 @@ async fn what_rest_does_a_socket_does() {
     let world = World::new().await;
     let mut socket = Socket::open(&world, "/websocket").await;
     let made = socket.ask(json!({"action": "PUT", "data": FRONT})).await;
-    assert_eq!((&made["status"], &made["transaction"]), (&json!("OK"), &json!("17")));
+    assert_eq!(
+        (&made["status"], &made["transaction"]),
+        (&json!("OK"), &json!("17"))
+    );
     assert_eq!(data(&made)[0]["name"], "front:1");
     world.get("/breeds/front:1").await.is(200);
 
-    let listed = socket.ask(json!({"path": "/breeds?per_page=1", "transaction": "18"})).await;
+    let listed = socket
+        .ask(json!({"path": "/breeds?per_page=1", "transaction": "18"}))
+        .await;
     assert_eq!(listed["path"], "/breeds?per_page=1", "as it was asked");
     assert_eq!(listed["parameters"]["X-Total-Count"], "1");
     assert_eq!(data(&listed).as_array().unwrap().len(), 1);
@@ -92,11 +99,18 @@ async fn what_rest_does_a_socket_does() {
     let tried = json!({"action": "put", "path": "breeds/front:1", "data": other,
         "parameters": {"validate_only": true}});
     assert_eq!(data(&socket.ask(tried).await)["ports"]["web"], "9090/http");
-    let stored = socket.ask(json!({"path": "/breeds/front:1", "accept": "YAML"})).await;
+    let stored = socket
+        .ask(json!({"path": "/breeds/front:1", "accept": "YAML"}))
+        .await;
     assert_eq!(stored["content"], "YAML");
-    assert!(stored["data"].as_str().unwrap().contains("web: 8080/http"), "{stored}");
+    assert!(
+        stored["data"].as_str().unwrap().contains("web: 8080/http"),
+        "{stored}"
+    );
 
-    let gone = socket.ask(json!({"action": "REMOVE", "path": "/breeds/front:1"})).await;
+    let gone = socket
+        .ask(json!({"action": "REMOVE", "path": "/breeds/front:1"}))
+        .await;
     assert_eq!((&gone["status"], gone.get("data")), (&json!("NOCONTENT"), None));
     let none = socket.ask(json!({"path": "/breeds/front:1"})).await;
     assert_eq!(none["status"], "ERROR");
@@ -118,7 +132,10 @@ async fn what_rest_does_a_socket_does() {
 
     let mut named = Socket::open(&world, "/blue/websocket").await;
     let answer = named.ask(json!({"path": "/blue/breeds"})).await;
-    assert_eq!((&answer["status"], &answer["path"]), (&json!("OK"), &json!("/blue/breeds")));
+    assert_eq!(
+        (&answer["status"], &answer["path"]),
+        (&json!("OK"), &json!("/blue/breeds"))
+    );
 }
 
 #[tokio::test]
@@ -138,11 +155,20 @@ async fn messages_may_come_in_pieces_and_have_a_bound() {
     let huge = request(json!({"data": "x".repeat(8 << 20)})).to_string();
     // It may be cut while it still sends.
     let _ = socket.0.send(Message::text(huge)).await;
-    assert_eq!(socket.hear().await, None, "a message that is too long ends the socket");
+    assert_eq!(
+        socket.hear().await,
+        None,
+        "a message that is too long ends the socket"
+    );
     let mut again = Socket::open(&world, "/websocket").await;
     assert_eq!(again.ask(json!({})).await["status"], "OK", "others are served");
-    let too_large = again.ask(json!({"action": "PUT", "data": "x".repeat(3 << 20)})).await;
-    assert_eq!(too_large["status"], "ERROR", "as large as the API allows, not larger");
+    let too_large = again
+        .ask(json!({"action": "PUT", "data": "x".repeat(3 << 20)}))
+        .await;
+    assert_eq!(
+        too_large["status"], "ERROR",
+        "as large as the API allows, not larger"
+    );
 }
 
 #[tokio::test]
@@ -156,7 +182,10 @@ async fn events_are_streamed_beside_answers() {
     world.post("/events", "{tags: y, value: 0}").await.is(201);
     world.post("/events", "{tags: 'x:1', value: 1}").await.is(201);
     let event = socket.hear().await.unwrap();
-    assert_eq!((&event["transaction"], &event["path"]), (&json!("s"), &json!("/events/stream")));
+    assert_eq!(
+        (&event["transaction"], &event["path"]),
+        (&json!("s"), &json!("/events/stream"))
+    );
     assert_eq!(data(&event)["value"], 1);
 
     // A new stream replaces the one before.
@@ -168,7 +197,9 @@ async fn events_are_streamed_beside_answers() {
     let event = socket.hear().await.unwrap();
     assert_eq!(event["transaction"], "t");
     assert!(event["data"].as_str().unwrap().contains("value: 3"), "{event}");
-    let wrong = socket.ask(json!({"path": "/log", "parameters": {"level": "loud"}})).await;
+    let wrong = socket
+        .ask(json!({"path": "/log", "parameters": {"level": "loud"}}))
+        .await;
     assert_eq!(wrong["status"], "ERROR");
 
     let stopped = tokio::time::timeout(PATIENCE, world.control.shutdown());
@@ -182,16 +213,25 @@ async fn a_socket_has_the_rights_of_its_token() {
     let admin = admin(&world);
     let viewer = make(&world, &admin, "eve", "viewer").await;
     assert!(Socket::try_open(&world, "/websocket", None).await.is_err());
-    assert!(Socket::try_open(&world, "/websocket?token=weir_1_2", None).await.is_err());
+    assert!(
+        Socket::try_open(&world, "/websocket?token=weir_1_2", None)
+            .await
+            .is_err()
+    );
     let mut socket = Socket::open(&world, &format!("/websocket?token={viewer}")).await;
     assert_eq!(socket.ask(json!({})).await["status"], "OK");
     let refused = socket.ask(json!({"action": "PUT", "data": FRONT})).await;
     assert_eq!(refused["status"], "ERROR");
-    assert!(data(&refused)["message"].as_str().unwrap().contains("`operator`"), "{refused}");
+    assert!(
+        data(&refused)["message"].as_str().unwrap().contains("`operator`"),
+        "{refused}"
+    );
     assert!(!refused.to_string().contains(&viewer));
     assert_eq!(socket.ask(json!({"path": "/tokens"})).await["status"], "ERROR");
 
-    send(&world, &admin, Method::DELETE, "/tokens/eve", "").await.is(204);
+    send(&world, &admin, Method::DELETE, "/tokens/eve", "")
+        .await
+        .is(204);
     assert_eq!(socket.ask(json!({})).await["status"], "ERROR", "revoked");
     assert_eq!(socket.hear().await, None, "and the socket ends");
 }
@@ -201,7 +241,9 @@ async fn pages_from_elsewhere_cannot_open_one() {
     let world = World::new().await;
     let refused = Socket::try_open(&world, "/websocket", Some("http://evil.example")).await;
     assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 403));
-    Socket::try_open(&world, "/websocket", Some("http://localhost:3000")).await.unwrap();
+    Socket::try_open(&world, "/websocket", Some("http://localhost:3000"))
+        .await
+        .unwrap();
     let plain = world.http.get(world.url("").replace("/api/v1", "/websocket"));
     assert_eq!(world.send(plain).await.status, 426);
 }

@@ -12,7 +12,11 @@ async fn a_stream_without_events_says_that_it_is_alive() {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut text = String::new();
         while text.matches(": heartbeat\n\n").count() < 3 {
-            let chunk = tokio::time::timeout(PATIENCE, response.chunk()).await.unwrap().unwrap().unwrap();
+            let chunk = tokio::time::timeout(PATIENCE, response.chunk())
+                .await
+                .unwrap()
+                .unwrap()
+                .unwrap();
             text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }
@@ -21,11 +25,18 @@ async fn a_stream_without_events_says_that_it_is_alive() {
 #[tokio::test]
 async fn compression_does_not_hold_events_back() {
     let world = World::new().await;
-    let request = world.http.get(world.url("/events/stream")).header("accept-encoding", "gzip, deflate");
+    let request = world
+        .http
+        .get(world.url("/events/stream"))
+        .header("accept-encoding", "gzip, deflate");
     let mut response = request.send().await.unwrap();
     assert_eq!(response.headers().get("content-encoding"), None);
     world.post("/events", "{tags: x, value: now}").await.is(201);
-    let chunk = tokio::time::timeout(PATIENCE, response.chunk()).await.unwrap().unwrap().unwrap();
+    let chunk = tokio::time::timeout(PATIENCE, response.chunk())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert!(std::str::from_utf8(&chunk).unwrap().contains("now"));
 }
 

@@ -51,10 +51,16 @@ async fn https_with_a_certificate_that_is_replaced_while_it_serves() {
     assert!(link.starts_with(&format!("<{url}?")), "{link}");
 
     let mut plain = TcpStream::connect(world.control.address()).await.unwrap();
-    plain.write_all(b"GET /api/v1/breeds HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    plain
+        .write_all(b"GET /api/v1/breeds HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     let mut told = String::new();
     plain.read_to_string(&mut told).await.unwrap();
-    assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("https only"), "{told}");
+    assert!(
+        told.starts_with("HTTP/1.1 400 ") && told.contains("https only"),
+        "{told}"
+    );
 
     // A half-written pair changes nothing; a whole one is served to new connections.
     std::fs::write(&files.certificate, "garbage").unwrap();
@@ -65,7 +71,9 @@ async fn https_with_a_certificate_that_is_replaced_while_it_serves() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, replaced).await.expect("a new certificate is taken");
+    tokio::time::timeout(PATIENCE, replaced)
+        .await
+        .expect("a new certificate is taken");
     assert!(get(&first).await.is_err(), "the old one is no longer served");
 }
 

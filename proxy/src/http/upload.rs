@@ -81,7 +81,9 @@ impl Upload {
             };
         }
         let mut moved = false;
-        let moving = self.pipe.poll(task, buffers, input, (stream, instance), &mut moved);
+        let moving = self
+            .pipe
+            .poll(task, buffers, input, (stream, instance), &mut moved);
         *progress |= moved;
         self.is_begun |= moved;
         match moving {

@@ -15,7 +15,12 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{budget::Budget, connection::Connections};
 use crate::{
-    access_log::Log, buffer::Buffers, config::Config, error::ErrorKind, metrics::add, table::Table,
+    access_log::Log,
+    buffer::Buffers,
+    config::Config,
+    error::ErrorKind,
+    metrics::add,
+    table::Table,
     tls::HANDSHAKES_MAX,
     upstream::{Pool, Sessions},
     waits::Waits,

@@ -72,7 +72,10 @@ pub(crate) enum Order {
         done: oneshot::Sender<Vec<ListeningSocket>>,
     },
     /// Take leave, cut what is left at the end, answer what became of all, and end.
-    Drain { leave: Leave, done: oneshot::Sender<Left> },
+    Drain {
+        leave: Leave,
+        done: oneshot::Sender<Left>,
+    },
 }
 
 /// A running worker, seen from outside.

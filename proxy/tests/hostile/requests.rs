@@ -243,10 +243,19 @@ fn chunks() -> Vec<Case> {
             "trailers",
             "0\r\nDigest: z\r\nContent-Language: de\r\nX: y\r\n\r\n",
         ),
-        bad("a length in the trailers", "0\r\nX: y\r\nContent-Length: 5\r\n\r\n"),
-        bad("a coding in the trailers", "0\r\nTRANSFER-encoding: chunked\r\n\r\n"),
+        bad(
+            "a length in the trailers",
+            "0\r\nX: y\r\nContent-Length: 5\r\n\r\n",
+        ),
+        bad(
+            "a coding in the trailers",
+            "0\r\nTRANSFER-encoding: chunked\r\n\r\n",
+        ),
         bad("a host in the trailers", "0\r\nHost: other\r\n\r\n"),
-        bad("connection options in the trailers", "0\r\nConnection: close\r\n\r\n"),
+        bad(
+            "connection options in the trailers",
+            "0\r\nConnection: close\r\n\r\n",
+        ),
         bad("a size with a prefix", "0x5\r\nhello\r\n0\r\n\r\n"),
         bad("a signed size", "+5\r\nhello\r\n0\r\n\r\n"),
         bad("a negative size", "-1\r\nhello\r\n0\r\n\r\n"),

@@ -30,7 +30,7 @@ pub fn service() -> &'static [u8] {
         let target: PathBuf = here
             .ancestors()
             .find(|folder| folder.join("debug").is_dir() || folder.join("release").is_dir())
-            .unwrap_or(root)
+            .map_or_else(|| root.join("target"), Path::to_owned)
             .join("static");
         let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

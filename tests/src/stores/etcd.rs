@@ -18,7 +18,14 @@ pub(super) fn command(server: &Server) -> Command {
     let url = format!("{scheme}://127.0.0.1:{port}");
     let peer = format!("http://127.0.0.1:{peer_port}");
     let mut command = Command::new("etcd");
-    node(&mut command, "n1", &server.data(), &url, &peer, &format!("n1={peer}"));
+    node(
+        &mut command,
+        "n1",
+        &server.data(),
+        &url,
+        &peer,
+        &format!("n1={peer}"),
+    );
     if let Some(files) = &server.certificates {
         command
             .arg("--cert-file")
@@ -56,7 +63,12 @@ pub(super) fn make_users(server: &Server) {
             command.arg("--cert").arg(&files.client);
             command.arg("--key").arg(&files.client_key);
         }
-        command.args(arguments).output().expect("etcdctl runs").status.success()
+        command
+            .args(arguments)
+            .output()
+            .expect("etcdctl runs")
+            .status
+            .success()
     };
     eventually("etcd serves", super::START_MAX, || {
         control(&["get", "ready"]).then_some(())

@@ -28,6 +28,11 @@ const LEASE_OVER_MAX: Duration = Duration::from_secs(40);
 pub async fn all(mut world: World) {
     let mut rows = Vec::new();
     for (name, scenario) in SCENARIOS {
+        world
+            .status("nothing is left of the scenario before", |status| {
+                status["stale_ms"] == 0
+            })
+            .await;
         let since = Since::now(&world.traffic.counts);
         let mut row = Row {
             name,
@@ -128,7 +133,11 @@ async fn wiped(world: &mut World, row: &mut Row) {
             status["published"] == false && status["generation"] == served
         })
         .await;
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
     sleep(SHORT).await;
     world.control.resume();
     world.control.change();
@@ -220,7 +229,10 @@ async fn compacted(world: &mut World, row: &mut Row) {
     if world.server.kind() == Kind::Etcd {
         let (_, now) = world.store.list(PREFIX).await.unwrap();
         let answer = reqwest::Client::new()
-            .post(format!("http://127.0.0.1:{}/v3/kv/compaction", world.server.port()))
+            .post(format!(
+                "http://127.0.0.1:{}/v3/kv/compaction",
+                world.server.port()
+            ))
             .body(format!("{{\"revision\":\"{}\",\"physical\":true}}", now.0))
             .send()
             .await
@@ -251,7 +263,9 @@ async fn writer_dies(world: &mut World, row: &mut Row) {
     };
     assert!(writes > 3, "there were several chunks: {writes}");
     world
-        .status("the first whole one is served", |status| status["generation"] == completed)
+        .status("the first whole one is served", |status| {
+            status["generation"] == completed
+        })
         .await;
     world.control.resume();
     world.control.change();
@@ -269,7 +283,8 @@ async fn garbage(world: &mut World, row: &mut Row) {
     let refused = async |what: &'static str| {
         world
             .status(what, |status| {
-                status["generation"] == served && status["refused"].as_array().is_some_and(|all| !all.is_empty())
+                status["generation"] == served
+                    && status["refused"].as_array().is_some_and(|all| !all.is_empty())
             })
             .await;
     };
@@ -288,7 +303,11 @@ async fn garbage(world: &mut World, row: &mut Row) {
     let other = weir_model::Digest::of(b"something else").to_string();
     let number = format!("\"generation\":{served}");
     let next = format!("\"generation\":{}", served + 1);
-    put(&manifest_key, text.replace(&digest, &other).replace(&number, &next).into_bytes()).await;
+    put(
+        &manifest_key,
+        text.replace(&digest, &other).replace(&number, &next).into_bytes(),
+    )
+    .await;
     refused("a digest that does not fit").await;
     put(&chunk_key, chunk.iter().rev().copied().collect()).await;
     put(&manifest_key, text.replace(&number, &next).into_bytes()).await;
@@ -302,7 +321,14 @@ async fn garbage(world: &mut World, row: &mut Row) {
 /// What cannot be saved is served all the same, and said.
 async fn disk(world: &mut World, row: &mut Row) {
     let fresh = world.last_good().with_extension("json.new");
-    let _ = std::fs::remove_file(&fresh);
+    // What is served is also saved: nothing is under way.
+    let saved = format!("\"generation\":{}", world.control.generation());
+    let saving = async {
+        while !std::fs::read_to_string(world.last_good()).is_ok_and(|text| text.contains(&saved)) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SHORT, saving).await.expect("it is saved");
     symlink("/dev/full", &fresh).unwrap();
     world.control.change();
     world.converged(Instant::now()).await;
@@ -312,12 +338,16 @@ async fn disk(world: &mut World, row: &mut Row) {
     std::fs::create_dir(&fresh).unwrap();
     world.control.change();
     world.converged(Instant::now()).await;
-    world.status("a disk that cannot be written is told", unsaved).await;
+    world
+        .status("a disk that cannot be written is told", unsaved)
+        .await;
     std::fs::remove_dir(&fresh).unwrap();
     world.control.change();
     row.converged = Some(world.converged(Instant::now()).await);
     world
-        .status("it is saved again", |status| status["last_good_problem"].is_null())
+        .status("it is saved again", |status| {
+            status["last_good_problem"].is_null()
+        })
         .await;
 }
 
@@ -339,9 +369,14 @@ async fn alone(world: &mut World) {
     let began = Instant::now();
     world.agent.start_again();
     world
-        .status("the last good snapshot is served", |status| status["generation"] == served)
+        .status("the last good snapshot is served", |status| {
+            status["generation"] == served
+        })
         .await;
-    println!("{kind}: killed and restarted without its store, an agent serves after {:?}", began.elapsed());
+    println!(
+        "{kind}: killed and restarted without its store, an agent serves after {:?}",
+        began.elapsed()
+    );
     let traffic = Traffic::to(world.port()).await;
     sleep(SHORT).await;
     let since = Since::now(&traffic.counts);

@@ -76,7 +76,10 @@ async fn answer(mut stream: TcpStream, letter: char) -> std::io::Result<()> {
         if !head.ends_with(b"\r\n\r\n") {
             continue;
         }
-        if String::from_utf8_lossy(&head).to_lowercase().contains("upgrade: websocket") {
+        if String::from_utf8_lossy(&head)
+            .to_lowercase()
+            .contains("upgrade: websocket")
+        {
             break;
         }
         head.clear();
@@ -227,7 +230,11 @@ async fn open(port: u16) -> std::io::Result<TcpStream> {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
-    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    assert!(
+        head.starts_with(b"HTTP/1.1 101"),
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
     Ok(stream)
 }
 
@@ -239,7 +246,9 @@ async fn websocket(mut stream: TcpStream, counts: Arc<Counts>) {
         if counts.paused.load(Relaxed) {
             return;
         }
-        let number = u64::try_from(began.elapsed().as_millis()).unwrap_or(0).to_be_bytes();
+        let number = u64::try_from(began.elapsed().as_millis())
+            .unwrap_or(0)
+            .to_be_bytes();
         let exchange = async {
             // A final frame of text with 8 bytes and a mask of zeros.
             let mut frame = vec![0x81, 0x88, 0, 0, 0, 0];

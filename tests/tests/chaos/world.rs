@@ -198,7 +198,10 @@ impl World {
         let agent = Process::start(server.url_at(relay.port()), folder.path());
         let began = Instant::now();
         let traffic = loop {
-            if tokio::net::TcpStream::connect(("127.0.0.1", shop.port)).await.is_ok() {
+            if tokio::net::TcpStream::connect(("127.0.0.1", shop.port))
+                .await
+                .is_ok()
+            {
                 break Traffic::to(shop.port).await;
             }
             assert!(began.elapsed() < PATIENCE, "nothing is served: {}", agent.log());
@@ -231,7 +234,11 @@ impl World {
         let mut published = self.control.published.clone();
         let wanted = *self.control.wanted.borrow();
         let waiting = async {
-            let goal = published.wait_for(|now| now.change >= wanted).await.unwrap().generation;
+            let goal = published
+                .wait_for(|now| now.change >= wanted)
+                .await
+                .unwrap()
+                .generation;
             loop {
                 let status = self.agent.status().await;
                 let served = status.as_ref().and_then(|status| status["generation"].as_u64());

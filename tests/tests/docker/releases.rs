@@ -127,7 +127,8 @@ async fn redeployments_of_containers_under_load_fail_no_request() {
     let is_of = |round: u32| {
         move |service: &serde_json::Value| {
             service["status"]["phase"]["name"] == "Done"
-                && service["breed"]["environment_variables"]["ROUND"] == round.to_string()
+                && service["breed"]["environment_variables"]["ROUND"].as_str()
+                    == Some(round.to_string().as_str())
         }
     };
     shop.deploy(&rolling(shop.port, 0)).await;

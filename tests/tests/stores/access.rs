@@ -11,7 +11,9 @@ use super::{GUARDED, server};
 async fn is_denied(store: Arc<dyn Store>) {
     let read = store.get("kept").await;
     assert!(matches!(read, Err(StoreError::Denied(_))), "{read:?}");
-    let written = store.put("kept", Bytes::from_static(b"x"), Expect::Any, None).await;
+    let written = store
+        .put("kept", Bytes::from_static(b"x"), Expect::Any, None)
+        .await;
     assert!(matches!(written, Err(StoreError::Denied(_))), "{written:?}");
 }
 
@@ -22,10 +24,15 @@ async fn wrong_credentials_are_denied() {
         ..Setup::default()
     };
     for kind in Kind::ALL {
-        let Some(server) = server(kind, auth) else { continue };
+        let Some(server) = server(kind, auth) else {
+            continue;
+        };
         let store = server.connect();
         let value = Bytes::from_static(b"1");
-        store.put("kept", value.clone(), Expect::Absent, None).await.unwrap();
+        store
+            .put("kept", value.clone(), Expect::Absent, None)
+            .await
+            .unwrap();
         for (right, wrong) in [
             ("secret@", "wrong@"),
             ("root:secret@", ""),
@@ -47,15 +54,24 @@ async fn wrong_credentials_are_denied() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_is_not_spoken_to_by_tls() {
     for kind in Kind::ALL {
-        let Some(server) = server(kind, GUARDED) else { continue };
+        let Some(server) = server(kind, GUARDED) else {
+            continue;
+        };
         let (url, files) = (server.url(), server.certificates().unwrap());
         let ca = files.ca.display().to_string();
-        let client = format!("&cert={}&key={}", files.client.display(), files.client_key.display());
+        let client = format!(
+            "&cert={}&key={}",
+            files.client.display(),
+            files.client_key.display()
+        );
         let folder = tempfile::tempdir().unwrap();
         let stranger = weir_tests::Certificates::in_folder(folder.path());
         for (what, url) in [
             ("without a certificate of its own", url.replace(&client, "")),
-            ("of another authority", url.replace(&ca, &stranger.ca.display().to_string())),
+            (
+                "of another authority",
+                url.replace(&ca, &stranger.ca.display().to_string()),
+            ),
             ("of another name", format!("{url}&server_name=elsewhere.example")),
         ] {
             let outcome = weir_store::connect(&url).unwrap().place("x").await;

@@ -23,14 +23,19 @@ async fn soon<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, StoreError>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_three_can_be_killed_or_cut_off() {
     let Some(mut cluster) = Cluster::start() else {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "etcd is not installed");
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "etcd is not installed"
+        );
         eprintln!("skipped: etcd is not installed");
         return;
     };
     let store = weir_store::connect(&cluster.url()).unwrap();
     let counter = "a/counter";
     soon("the cluster serves", async || {
-        store.put(counter, Bytes::from_static(b"0"), Expect::Any, None).await
+        store
+            .put(counter, Bytes::from_static(b"0"), Expect::Any, None)
+            .await
     })
     .await;
     let mut expected = 0u64;

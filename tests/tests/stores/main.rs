@@ -28,7 +28,10 @@ async fn conforms(kind: Kind, setup: Setup) {
     conformance::all(server.connect()).await;
 }
 
-const GUARDED: Setup = Setup { tls: true, auth: true };
+const GUARDED: Setup = Setup {
+    tls: true,
+    auth: true,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_conforms() {
@@ -65,7 +68,9 @@ async fn zookeeper_conforms_with_tls_and_digests() {
     conformance::all(weir_store::connect(&url).unwrap()).await;
     let outside = server.connect().keys("").await.unwrap();
     assert!(
-        outside.iter().all(|key| key.starts_with("a/chroot/") || key.starts_with("zookeeper/")),
+        outside
+            .iter()
+            .all(|key| key.starts_with("a/chroot/") || key.starts_with("zookeeper")),
         "{outside:?}"
     );
 }

@@ -82,9 +82,7 @@ async fn after_a_kill_everything_goes_on() {
         answered("renew", async || store.renew(&lease).await).await;
         let second = put(&*store, "a/key", "2").await;
         assert!(second > first, "{}: revisions go on", server.kind());
-        let late = store
-            .put("a/key", Bytes::new(), Expect::At(first), None)
-            .await;
+        let late = store.put("a/key", Bytes::new(), Expect::At(first), None).await;
         assert!(matches!(late, Err(StoreError::Conflict { .. })), "{late:?}");
         let mut watching = store.watch("a/", later).await.unwrap();
         let told = watching.next().await.unwrap().unwrap();
@@ -159,7 +157,10 @@ async fn from_before(server: &Server, store: &Arc<dyn Store>, place: Revision, l
     let deadline = Instant::now() + PATIENCE;
     loop {
         let outcome = match store.watch("a/", place).await {
-            Ok(mut watch) => tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap(),
+            Ok(mut watch) => tokio::time::timeout(PATIENCE, watch.next())
+                .await
+                .unwrap()
+                .unwrap(),
             Err(error) => Err(error),
         };
         match outcome {

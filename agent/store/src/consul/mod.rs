@@ -113,7 +113,10 @@ impl Client {
             method,
             path: &format!("/v1/{path}?{}", query.join("&")),
             body,
-            secret: self.token.as_ref().map(|token| ("x-consul-token", token.0.clone())),
+            secret: self
+                .token
+                .as_ref()
+                .map(|token| ("x-consul-token", token.0.clone())),
             patience,
         };
         let answer = self.http.ask(&question).await?;
@@ -148,7 +151,9 @@ impl Client {
             .headers
             .get("x-consul-index")
             .and_then(|index| index.to_str().ok()?.parse().ok())
-            .ok_or_else(|| StoreError::Corrupt("the answer has no X-Consul-Index; is this Consul?".to_owned()))?;
+            .ok_or_else(|| {
+                StoreError::Corrupt("the answer has no X-Consul-Index; is this Consul?".to_owned())
+            })?;
         let pairs = match answer.status {
             StatusCode::NOT_FOUND => Vec::new(),
             _ => http::parse(&answer.body)?,
@@ -301,7 +306,9 @@ impl Store for Consul {
             if let Some(committed) = self.client.commit(steps).await? {
                 let written = committed.results.and_then(|mut done| done.pop()?.kv);
                 return written.map(|pair| Revision(pair.modify_index)).ok_or_else(|| {
-                    StoreError::Corrupt("the transaction's answer does not say where the key is now".to_owned())
+                    StoreError::Corrupt(
+                        "the transaction's answer does not say where the key is now".to_owned(),
+                    )
                 });
             }
             // Somebody was faster (the next round finds out who), or the lease is over.
@@ -311,7 +318,9 @@ impl Store for Consul {
                 return Err(StoreError::LeaseLost);
             }
             if Instant::now() > deadline {
-                return Err(StoreError::Unavailable("others write the same key all the time".into()));
+                return Err(StoreError::Unavailable(
+                    "others write the same key all the time".into(),
+                ));
             }
         }
     }
@@ -331,7 +340,9 @@ impl Store for Consul {
                 return Ok(true);
             }
             if Instant::now() > deadline {
-                return Err(StoreError::Unavailable("others write the same key all the time".into()));
+                return Err(StoreError::Unavailable(
+                    "others write the same key all the time".into(),
+                ));
             }
         }
     }
@@ -401,7 +412,11 @@ mod tests {
 
     #[test]
     fn addresses_say_what_would_be_right_and_no_secret() {
-        for url in ["consul://h/vamp", "consul://me:geheim@h", "consul://h?namespace=geheim"] {
+        for url in [
+            "consul://h/vamp",
+            "consul://me:geheim@h",
+            "consul://h?namespace=geheim",
+        ] {
             let message = Consul::new(url).unwrap_err().to_string();
             assert!(!message.contains("geheim"), "{message}");
         }

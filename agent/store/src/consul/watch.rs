@@ -72,7 +72,8 @@ impl Reading {
         }
         self.index = read.index;
         let now: Vec<Entry> = read.pairs.into_iter().map(Entry::from).collect();
-        self.ready.extend(changes(&mut self.told, now, Revision(read.index)));
+        self.ready
+            .extend(changes(&mut self.told, now, Revision(read.index)));
         if self.ready.is_empty() && asked.elapsed() < WAIT {
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(PAUSE_MAX);

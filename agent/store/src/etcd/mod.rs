@@ -177,9 +177,7 @@ impl Client {
             Ok(()) => http::parse::<wire::Token>(&answer.body)?.token,
             Err(Refused::NoAuthentication) => String::new(),
             Err(Refused::Other(_, text) | Refused::Denied(text)) => {
-                return Err(StoreError::Denied(format!(
-                    "user `{name}` is not let in: {text}"
-                )));
+                return Err(StoreError::Denied(format!("user `{name}` is not let in: {text}")));
             }
             Err(refused) => return Err(refused.into()),
         };
@@ -260,14 +258,18 @@ fn refusal(failure: &Failure) -> Refused {
 impl From<Refused> for StoreError {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Token => Self::Denied("a user and a password are needed, as in etcd://USER:PASSWORD@HOST".to_owned()),
+            Refused::Token => {
+                Self::Denied("a user and a password are needed, as in etcd://USER:PASSWORD@HOST".to_owned())
+            }
             Refused::NoAuthentication => Self::Denied("the store has no authentication".to_owned()),
             Refused::Denied(text) => Self::Denied(text),
             Refused::NoLease => Self::LeaseLost,
             Refused::Compacted => Self::Compacted,
             Refused::TooLarge(text) => Self::Unsupported(format!("take that much at once: {text}").into()),
             Refused::Away(error) => error,
-            Refused::Other(code, text) => Self::Unavailable(format!("it refused (code {code}): {text}").into()),
+            Refused::Other(code, text) => {
+                Self::Unavailable(format!("it refused (code {code}): {text}").into())
+            }
         }
     }
 }
@@ -405,7 +407,9 @@ impl Store for Etcd {
             .ask("/v3/lease/grant", &json!({ "TTL": seconds.to_string() }), false)
             .await?;
         if !lease.error.is_empty() {
-            return Err(StoreError::Unavailable(http::shown(lease.error.as_bytes()).into()));
+            return Err(StoreError::Unavailable(
+                http::shown(lease.error.as_bytes()).into(),
+            ));
         }
         Ok(LeaseId(lease.id.0.to_string()))
     }
@@ -449,8 +453,14 @@ mod tests {
                 code,
             })
         };
-        assert!(matches!(refused(16, "etcdserver: invalid auth token"), Refused::Token));
-        assert!(matches!(refused(3, "etcdserver: user name is empty"), Refused::Token));
+        assert!(matches!(
+            refused(16, "etcdserver: invalid auth token"),
+            Refused::Token
+        ));
+        assert!(matches!(
+            refused(3, "etcdserver: user name is empty"),
+            Refused::Token
+        ));
         let lease = refused(5, "etcdserver: requested lease not found");
         assert!(matches!(lease, Refused::NoLease));
         let off = refused(9, "etcdserver: authentication is not enabled");

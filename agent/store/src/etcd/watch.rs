@@ -38,7 +38,9 @@ pub(super) async fn open(client: Client, prefix: &str, after: Revision) -> Resul
             break response;
         }
         let headers = response.headers().clone();
-        let body = http::part(&mut { response }, Duration::ZERO).await?.unwrap_or_default();
+        let body = http::part(&mut { response }, Duration::ZERO)
+            .await?
+            .unwrap_or_default();
         let answer = Answer {
             status,
             headers,

@@ -166,17 +166,26 @@ async fn additions_of_a_later_minor_version_are_ignored() {
 async fn a_mark_keeps_out_who_read_before_and_changes_nothing_for_readers() {
     let store = Memory::new();
     super::mark(&store, PREFIX, 1).await.unwrap();
-    assert_eq!(super::epoch(&store, PREFIX).await.unwrap(), None, "nothing is published");
+    assert_eq!(
+        super::epoch(&store, PREFIX).await.unwrap(),
+        None,
+        "nothing is published"
+    );
     let first = sample();
     let place = super::publish(&store, PREFIX, &first, None).await.unwrap();
     super::mark(&store, PREFIX, 7).await.unwrap();
     assert_eq!(super::epoch(&store, PREFIX).await.unwrap(), Some(7));
     let read = super::read(&store, PREFIX).await.unwrap().unwrap();
-    assert_eq!((read.generation, read.digest), (first.generation(), first.digest()));
+    assert_eq!(
+        (read.generation, read.digest),
+        (first.generation(), first.digest())
+    );
     let second = first.clone().with_generation(first.generation().next());
     let late = super::publish(&store, PREFIX, &second, Some(place)).await;
     assert!(matches!(late, Err(ProtocolError::Outdated { .. })), "{late:?}");
-    super::publish(&store, PREFIX, &second, Some(read.revision)).await.unwrap();
+    super::publish(&store, PREFIX, &second, Some(read.revision))
+        .await
+        .unwrap();
     assert_eq!(super::epoch(&store, PREFIX).await.unwrap(), None);
 }
 

@@ -532,10 +532,7 @@ impl Store for ZooKeeper {
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
         check_prefix(prefix)?;
-        let told = self
-            .listings
-            .recall(prefix, after)
-            .ok_or(StoreError::Compacted)?;
+        let told = self.listings.recall(prefix, after).ok_or(StoreError::Compacted)?;
         let tree = Tree::new(self.session().await?, &self.chroot, prefix)?;
         watch::open(tree, after, (*told).clone()).await
     }

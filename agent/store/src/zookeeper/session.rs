@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -28,7 +28,7 @@ use tokio_util::{
 };
 
 use super::jute::{self, Op, Reader, code};
-use crate::{StoreError, address::Secret};
+use crate::{Revision, StoreError, address::Secret};
 
 /// Longest silence while something is asked.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -90,7 +90,8 @@ impl From<Failure> for StoreError {
         match failure {
             Failure::Store(error) => error,
             Failure::Code(code::NO_AUTH | code::AUTH_FAILED | code::INVALID_ACL) => Self::Denied(
-                "the store's access list forbids it; credentials are given as in zk://USER:PASSWORD@HOST".to_owned(),
+                "the store's access list forbids it; credentials are given as in zk://USER:PASSWORD@HOST"
+                    .to_owned(),
             ),
             Failure::Code(code::SESSION_EXPIRED | code::SESSION_MOVED) => {
                 Self::Unavailable("the session is over".into())
@@ -118,6 +119,8 @@ pub(super) struct Session {
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Place of the store at the newest answer.
+    place: AtomicI64,
     listeners: Mutex<Vec<mpsc::Sender<Event>>>,
     closed: AtomicBool,
 }
@@ -180,7 +183,11 @@ impl Session {
             None => Box::new(stream),
             Some((config, name)) => {
                 let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-                let name = name.as_deref().unwrap_or(host).trim_matches(['[', ']']).to_owned();
+                let name = name
+                    .as_deref()
+                    .unwrap_or(host)
+                    .trim_matches(['[', ']'])
+                    .to_owned();
                 let name = rustls::pki_types::ServerName::try_from(name).map_err(unavailable)?;
                 let connector = TlsConnector::from(Arc::clone(config));
                 Box::new(connector.connect(name, stream).await.map_err(unavailable)?)
@@ -253,6 +260,12 @@ impl Session {
 
     pub(super) fn is_closed(&self) -> bool {
         self.shared.closed.load(Ordering::Acquire)
+    }
+
+    /// Place of the store at the newest answer. What watches noticed before that has been told.
+    pub(super) fn place(&self) -> Revision {
+        let place = self.shared.place.load(Ordering::Acquire);
+        Revision(u64::try_from(place).unwrap_or(0))
     }
 
     /// What watches on this connection notice from now on. Ends with the connection, or if the reader is slow.
@@ -409,6 +422,8 @@ impl Connection {
             }
             return Ok(());
         }
+        // Before whoever waits hears of it.
+        self.shared.place.fetch_max(zxid, Ordering::AcqRel);
         // Answers come in the order of requests, those to signs of life among them out of it.
         let at = self.waiting.iter().position(|waiting| waiting.xid == xid);
         let in_order = xid < 0 || at == self.waiting.iter().position(|waiting| waiting.xid > 0);

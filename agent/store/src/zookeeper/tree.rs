@@ -74,13 +74,14 @@ impl Tree {
 
     /// Reads all, and gives the place at which it is true.
     pub(super) async fn load(&mut self) -> Result<Revision, StoreError> {
-        let root = self.root.clone();
+        let mut first = BTreeSet::from([self.root.clone()]);
+        // Mostly the prefix is one key: it is read in the same round.
+        if !self.prefix.ends_with('/') {
+            first.insert(self.prefix.clone());
+        }
         let session = Arc::clone(&self.session);
         // A server behind the others catches up before it answers what follows.
-        let (synced, place) = futures::join!(
-            session.ask(Op::Sync, jute::path_only("/")),
-            self.settle(BTreeSet::from([root]))
-        );
+        let (synced, place) = futures::join!(session.ask(Op::Sync, jute::path_only("/")), self.settle(first));
         synced.map_err(StoreError::from)?;
         place
     }
@@ -129,11 +130,8 @@ impl Tree {
                 present.retain(|path| !self.nodes.contains_key(path));
                 paths = present.into_iter().collect();
             }
-            let barrier = jute::reading("/", false);
-            let place = match self.session.ask(Op::Exists, barrier).await {
-                Ok(answer) => answer.zxid,
-                Err(failure) => return Err(failure.into()),
-            };
+            // Before the events: those that were told before that answer are waiting by now.
+            let place = self.session.place();
             dirty = BTreeSet::new();
             loop {
                 match self.events.try_recv() {
@@ -144,7 +142,7 @@ impl Tree {
             }
             dirty.retain(|path| self.concerns(path));
             if dirty.is_empty() {
-                return Ok(Revision(u64::try_from(place).unwrap_or(0)));
+                return Ok(place);
             }
         }
         Err(StoreError::Unavailable(
@@ -155,7 +153,11 @@ impl Tree {
     /// Puts what was seen into the tree; gives the children that are there.
     fn take(&mut self, seen: Seen) -> BTreeSet<String> {
         let Seen { path, node, children } = seen;
-        let below = if path == "/" { path.clone() } else { format!("{path}/") };
+        let below = if path == "/" {
+            path.clone()
+        } else {
+            format!("{path}/")
+        };
         let present: BTreeSet<String> = children
             .into_iter()
             .map(|child| format!("{below}{child}"))

@@ -61,7 +61,8 @@ pub struct Config {
     pub poll_period: Duration,
     /// The same while it does not. Default 2 s.
     pub poll_period_alone: Duration,
-    /// Longest wait for an answer, but for pulls and stops. Default 20 s.
+    /// Longest wait for an answer, but for pulls and stops, and for starts if it is less than a minute. Default
+    /// 20 s.
     pub request_timeout: Duration,
 }
 

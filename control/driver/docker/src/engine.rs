@@ -17,6 +17,8 @@ use crate::{Config, labels};
 
 /// The client's own limit; ours are shorter, but for pulls and stops.
 const CLIENT_TIMEOUT_S: u64 = 24 * 60 * 60;
+/// Longest wait for a container to be made or started.
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// An engine.
 #[derive(Clone, Debug)]
@@ -90,7 +92,17 @@ impl Engine {
         let call = self
             .client
             .start_container(container, None::<StartContainerOptions>);
-        self.bounded(call).await
+        self.patiently(call).await
+    }
+
+    /// As [`Engine::bounded`], for what a busy engine may take long for: making and starting.
+    pub(crate) async fn patiently<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        timeout(self.request_timeout.max(START_MAX), call)
+            .await
+            .unwrap_or(Err(Error::RequestTimeoutError))
     }
 
     /// Asks a container to end, kills it after `grace` (whole seconds, rounded up), and removes it. One that

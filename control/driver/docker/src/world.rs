@@ -423,7 +423,7 @@ impl Inner {
                 .engine
                 .client()
                 .create_container(Some(options), plan.body.clone());
-            match self.engine.bounded(call).await {
+            match self.engine.patiently(call).await {
                 Ok(made) => {
                     for warning in made.warnings {
                         tracing::warn!(container = made.id, warning, "the engine warns");

@@ -1,4 +1,7 @@
-use weir_artifact::{Blueprint, ClusterSla, Deployment, Escalation, Gateway, Intention, OrReference, Phase, Problem, Scale, ScaleStep, Service, Sla, SlaRule};
+use weir_artifact::{
+    Blueprint, ClusterSla, Deployment, Escalation, Gateway, Intention, OrReference, Phase, Problem, Scale,
+    ScaleStep, Service, Sla, SlaRule,
+};
 use weir_model::{Condition, Protocol, Sticky};
 
 use super::{Merged, merge};

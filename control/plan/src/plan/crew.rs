@@ -143,9 +143,9 @@ impl<'a> Crew<'a> {
     /// the service, once.
     fn look_at_health(&mut self, instance: &mut InstanceRecord) {
         let fails = instance.stage.is_current()
-            && self.seen(&instance.id).is_some_and(|seen| {
-                seen.state == LifeState::Running && seen.health == SeenHealth::Unhealthy
-            });
+            && self
+                .seen(&instance.id)
+                .is_some_and(|seen| seen.state == LifeState::Running && seen.health == SeenHealth::Unhealthy);
         if !fails {
             instance.unhealthy_since_ms = None;
             // Whoever leaves keeps the mark, in case somebody asks why.
@@ -302,7 +302,9 @@ impl<'a> Crew<'a> {
                     Some(at_ms) => {
                         draining += 1;
                         let told = self.observed.in_flight.as_ref();
-                        requests += told.and_then(|told| told.to(&instance.id, at_ms)).unwrap_or_default();
+                        requests += told
+                            .and_then(|told| told.to(&instance.id, at_ms))
+                            .unwrap_or_default();
                     }
                 }
             }
@@ -310,8 +312,12 @@ impl<'a> Crew<'a> {
         match (held, draining, requests) {
             (0, 0, _) => None,
             (0, draining, 0) => Some(format!("{draining} instances are draining")),
-            (0, draining, requests) => Some(format!("{draining} instances wait for {requests} requests to end")),
-            (held, _, _) => Some(format!("{held} instances wait until no gateway agent sends them requests")),
+            (0, draining, requests) => Some(format!(
+                "{draining} instances wait for {requests} requests to end"
+            )),
+            (held, _, _) => Some(format!(
+                "{held} instances wait until no gateway agent sends them requests"
+            )),
         }
     }
 

@@ -269,7 +269,7 @@ async fn an_engine_that_stands_still() {
     let Some(engine) = engine() else { return };
     let mut config = crate::support::config(&engine);
     config.poll_period = Duration::from_millis(500);
-    config.request_timeout = Duration::from_secs(1);
+    config.request_timeout = Duration::from_secs(4);
     let driver = weir_driver_docker::DockerDriver::open(config).await.unwrap();
     let kept = spec("kept");
     driver.start(kept.clone()).await.unwrap();

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_artifact::{Deployment, Gateway, Intention, OrReference, Phase, Service, ServiceStatus};
 
 use crate::{
-    Action, Desired, Held, InFlight, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey, ServiceRecord,
-    Settings, StartFailure, StartFailureKind, apply,
+    Action, Desired, Held, InFlight, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey,
+    ServiceRecord, Settings, StartFailure, StartFailureKind, apply,
     fixtures::{With, breed, deployment, scale, service},
     plan,
 };

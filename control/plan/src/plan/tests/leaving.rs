@@ -25,7 +25,7 @@ fn requests_under_way_end_before_their_instance_does() {
     world.tick();
     assert_eq!(stops(&world.tick_after(500)), [idle]);
     world.tick_after(20_000);
-    assert_eq!(world.driver_ids(), [busy.clone()]);
+    assert_eq!(world.driver_ids(), std::slice::from_ref(&busy));
     world.in_flight = Some(BTreeMap::new());
     assert_eq!(stops(&world.tick_after(1)), [busy]);
 }
@@ -41,7 +41,11 @@ fn requests_that_never_end_are_cut_at_the_deadline() {
         world.tick_after(0);
         assert_eq!(stops(&world.tick_after(29_999)), [""; 0]);
         let text = world.notification();
-        let said = if told { "wait for 1 requests to end" } else { "are draining" };
+        let said = if told {
+            "wait for 1 requests to end"
+        } else {
+            "are draining"
+        };
         assert!(text.contains(said), "{text}");
         assert_eq!(stops(&world.tick_after(1)), [id]);
     }
@@ -90,7 +94,7 @@ fn an_instance_that_recovers_while_its_successor_starts_stays() {
     world.driver.get_mut(&id).unwrap().health = SeenHealth::Healthy;
     world.tick();
     world.tick();
-    assert_eq!(world.ids(), [id.clone()]);
+    assert_eq!(world.ids(), std::slice::from_ref(&id));
     assert_eq!((world.phase(), world.driver_ids()), (Phase::Done, vec![id]));
 }
 
@@ -117,7 +121,11 @@ fn while_the_driver_is_away_services_say_so_and_their_time_stands_still() {
     world.now_ms += 10 * world.settings.timeout_ms;
     assert_eq!(world.pause("connection refused"), [], "said once");
     world.tick();
-    assert_eq!(world.phase(), Phase::Updating, "that time was not the service's own");
+    assert_eq!(
+        world.phase(),
+        Phase::Updating,
+        "that time was not the service's own"
+    );
     assert!(world.notification().contains("0 of 1"));
     world.settle();
     assert_eq!(world.phase(), Phase::Done);
@@ -152,7 +160,13 @@ fn of_two_drivers_one_that_is_away_does_not_hold_up_the_other() {
         let runtime = world.deployments[0].clusters["back"].services[0].runtime.clone();
         runtime.unwrap()
     };
-    assert!(back(&world).status.notification.unwrap().contains("connection refused"));
+    assert!(
+        back(&world)
+            .status
+            .notification
+            .unwrap()
+            .contains("connection refused")
+    );
     assert_eq!(back(&world).instances.len(), 1, "it stays in the routing");
 
     world.unknown.clear();

@@ -73,7 +73,10 @@ fn converges(seeds: impl Iterator<Item = u64>) {
                 Phase::Done => {}
                 Phase::Failed => failed.push(status.notification.clone().unwrap_or_default()),
                 // Its exit is that of what it waits for, or its time.
-                _ if status.notification.as_ref().is_some_and(|why| why.ends_with("has failed")) => {}
+                _ if status
+                    .notification
+                    .as_ref()
+                    .is_some_and(|why| why.ends_with("has failed")) => {}
                 phase => panic!("seed {seed}: {phase:?} has no exit: {:?}", status.notification),
             }
         }
@@ -148,7 +151,10 @@ fn redeployments_never_have_fewer_ready_than_wanted() {
             for _ in 0..15 {
                 simulation.run(1);
                 let ready = (simulation.ready("front"), simulation.ready("back"));
-                assert!(ready.0 >= 2 && ready.1 >= 3, "seed {seed}, version {version}: {ready:?}");
+                assert!(
+                    ready.0 >= 2 && ready.1 >= 3,
+                    "seed {seed}, version {version}: {ready:?}"
+                );
             }
         }
         simulation.calm();

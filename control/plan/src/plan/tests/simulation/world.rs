@@ -6,8 +6,8 @@ use weir_artifact::{Deployment, Intention, OrReference, Phase, Service, ServiceS
 
 use super::super::harness::running;
 use crate::{
-    Action, Desired, Held, InFlight, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey, ServiceRecord,
-    Settings, StartFailure, StartFailureKind, apply,
+    Action, Desired, Held, InFlight, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey,
+    ServiceRecord, Settings, StartFailure, StartFailureKind, apply,
     fixtures::{With, breed, deployment, gateway_with_port, scale, service},
     pause, plan,
 };
@@ -297,7 +297,11 @@ impl Simulation {
             *requests = requests.saturating_sub(ends);
             *requests > 0
         });
-        let alive = |id: &&String| self.driver.get(*id).is_some_and(|seen| seen.state == LifeState::Running);
+        let alive = |id: &&String| {
+            self.driver
+                .get(*id)
+                .is_some_and(|seen| seen.state == LifeState::Running)
+        };
         for id in agent.serves.iter().filter(alive) {
             *agent.requests.entry(id.clone()).or_default() += load;
         }
@@ -491,7 +495,10 @@ impl Simulation {
                     }
                 }
                 Phase::Updating | Phase::Failed => {
-                    assert!(why.as_ref().is_some_and(|why| !why.is_empty()), "{key} says no reason");
+                    assert!(
+                        why.as_ref().is_some_and(|why| !why.is_empty()),
+                        "{key} says no reason"
+                    );
                 }
                 Phase::Initiated => panic!("{key}: nothing was done, yet it was stored"),
             }
@@ -528,7 +535,10 @@ impl Simulation {
                     .is_none_or(|runtime| runtime.status.phase == Phase::Failed)
             });
             // An ill one that recovers stands beside its successor until the next run.
-            let recovering = record.instances.iter().any(|instance| instance.unhealthy_since_ms.is_some());
+            let recovering = record
+                .instances
+                .iter()
+                .any(|instance| instance.unhealthy_since_ms.is_some());
             for (form, count) in forms {
                 assert!(
                     failed || recovering || count <= target,
