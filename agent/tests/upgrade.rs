@@ -156,7 +156,10 @@ impl Drop for Agent {
 /// Puts a program in place as an installer does it: under another name first.
 fn install(from: &Path, to: &Path) {
     let fresh = to.with_extension("new");
-    fs::copy(from, &fresh).unwrap();
+    // By a process of its own: one that another test starts meanwhile would hold the file open for writing, and a file that is
+    // written to cannot be run (ETXTBSY).
+    let copied = Command::new("cp").args([from, &fresh]).status().unwrap();
+    assert!(copied.success());
     fs::rename(&fresh, to).unwrap();
 }
 

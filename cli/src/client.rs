@@ -108,7 +108,7 @@ impl ClientError {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Unreachable { reason, .. } if reason.contains("UnknownIssuer") => Some(
+            Self::Unreachable { reason, .. } if reason.contains("invalid peer certificate") => Some(
                 "give the certificate of who signed the server's with --ca-file or the variable WEIR_CA_FILE",
             ),
             Self::Unreachable { .. } => Some(

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::{
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{ACCEPT, ALLOW, CONTENT_TYPE},
+        header::{ACCEPT, ALLOW, CONTENT_TYPE, WARNING},
     },
     response::{IntoResponse, Response},
 };
@@ -91,6 +91,9 @@ pub(super) struct Answer {
     headers: HeaderMap,
 }
 
+/// Most warnings that an answer tells.
+const WARNINGS_MAX: usize = 20;
+
 impl Answer {
     pub(super) fn new(status: StatusCode, tree: Value) -> Self {
         Self {
@@ -120,6 +123,25 @@ impl Answer {
             text: Some(text),
             ..Self::empty(status)
         }
+    }
+
+    /// Tells what is hardly meant as it stands, a `Warning` line each (RFC 7234 §5.5, code 199): the body is Vamp's.
+    pub(super) fn warned(mut self, warnings: &[Problem]) -> Self {
+        for warning in warnings.iter().take(WARNINGS_MAX) {
+            let text = format!("{}: {warning}", warning.code);
+            let quoted: String = text
+                .chars()
+                .map(|letter| match letter {
+                    '"' | '\\' => '\'',
+                    ' '..='~' => letter,
+                    _ => '?',
+                })
+                .collect();
+            if let Ok(line) = HeaderValue::try_from(format!("199 weir \"{quoted}\"")) {
+                self.headers.append(WARNING, line);
+            }
+        }
+        self
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {

@@ -5,8 +5,9 @@
 
 use serde_json::Value;
 use weir_artifact::{
-    Artifact, Blueprint, Breed, Deployment, Gateway, Kind, OrReference, Scale, Workflow, WorkflowStatus,
-    read::DeployRequest,
+    Artifact, Blueprint, Breed, Deployment, Gateway, Kind, OrReference, Problem, Scale, Workflow,
+    WorkflowStatus,
+    read::{DeployRequest, Read},
 };
 
 use super::{answer::ApiError, version::Preconditions};
@@ -25,6 +26,8 @@ pub(super) struct Change<'a> {
     archive: Archive,
     /// Text of the request.
     source: &'a str,
+    /// What is hardly meant as it stands in the request.
+    pub(super) warnings: Vec<Problem>,
 }
 
 impl<'a> Change<'a> {
@@ -38,7 +41,14 @@ impl<'a> Change<'a> {
             tx: Transaction::begin(state, principal.name.clone()).await,
             archive,
             source,
+            warnings: Vec::new(),
         }
+    }
+
+    /// What was read, its warnings kept for the answer.
+    pub(super) fn noted<T>(&mut self, read: Read<T>) -> T {
+        self.warnings.extend(read.warnings);
+        read.value
     }
 
     /// Makes the changes, unless they were only tried.

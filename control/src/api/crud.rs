@@ -284,7 +284,7 @@ impl Writing<'_> {
             Body::Documents(documents) if self.kind == Kind::Deployment => {
                 return self.deploy(change, documents).await;
             }
-            Body::Documents(documents) => documents.one(self.kind)?.value,
+            Body::Documents(documents) => change.noted(documents.one(self.kind)?),
             Body::Script(script) => *script,
         };
         let name = artifact.name().to_owned();
@@ -323,7 +323,7 @@ impl Writing<'_> {
     }
 
     async fn deploy(&self, change: &mut Change<'_>, documents: Documents) -> Result<Written, ApiError> {
-        let request = documents.deploy_request()?.value;
+        let request = change.noted(documents.deploy_request()?);
         let name = match (self.name, &request) {
             (Some(name), _) => name.to_owned(),
             (None, DeployRequest::Reference(name)) => name.clone(),
@@ -341,7 +341,8 @@ impl Writing<'_> {
         })
     }
 
-    async fn end(&self, change: Change<'_>, mut written: Written) -> Result<Answer, ApiError> {
+    async fn end(&self, mut change: Change<'_>, mut written: Written) -> Result<Answer, ApiError> {
+        let warnings = std::mem::take(&mut change.warnings);
         let wanted = intent(&change.tx, self.kind, &written.name).await?;
         change.finish(self.validate_only).await?;
         if self.kind == Kind::Gateway
@@ -350,7 +351,8 @@ impl Writing<'_> {
         {
             written.tree = write::value(&Artifact::Gateway(gateway));
         }
-        Ok(tagged(Answer::new(written.status, written.tree), wanted.as_ref()))
+        let answer = Answer::new(written.status, written.tree).warned(&warnings);
+        Ok(tagged(answer, wanted.as_ref()))
     }
 }
 

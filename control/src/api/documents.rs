@@ -61,14 +61,15 @@ async fn apply(
     let validate_only = parameters.flag("validate_only")?;
     let mut change = Change::begin(&api.state, principal, archive, text).await;
     let results = run(&mut change, text).await?;
+    let warnings = std::mem::take(&mut change.warnings);
     change.finish(validate_only).await?;
-    Ok(Answer::new(StatusCode::ACCEPTED, Value::Array(results)))
+    Ok(Answer::new(StatusCode::ACCEPTED, Value::Array(results)).warned(&warnings))
 }
 
 /// Applies every document. Answers the results in their order.
 pub(super) async fn run(change: &mut Change<'_>, text: &str) -> Result<Vec<Value>, ApiError> {
     let documents = import::documents(&change.tx, text).await?;
-    let requests = documents.requests()?.value;
+    let requests = change.noted(documents.requests()?);
     let many = requests.len() > 1;
     let mut order: Vec<(usize, Request)> = requests.into_iter().enumerate().collect();
     if order.is_empty() {

@@ -125,9 +125,7 @@ fn program() -> Option<&'static str> {
             std::env::var_os("CI").is_none(),
             "HAProxy is not here, and in CI a skip is a failure"
         );
-        {
-            eprintln!("skipped: HAProxy is not here (tests/components/haproxy/install)");
-        }
+        eprintln!("skipped: HAProxy is not here (tests/components/haproxy/install)");
     }
     found
 }

@@ -170,6 +170,28 @@ async fn nothing_is_stored_when_it_is_only_validated() {
 }
 
 #[tokio::test]
+async fn what_is_hardly_meant_is_told_beside_the_answer() {
+    let world = World::new().await;
+    let routes = "{a: {weight: 100%}, b: {condition: 'user-agent == x and not user-agent == x', weight: 0%}}";
+    let body = format!("{{name: odd, port: 9099/http, routes: {routes}}}");
+    for path in ["/gateways?validate_only=true", "/gateways"] {
+        let told = world.post(path, &body).await.is(202);
+        let warning = told.header("warning");
+        assert!(
+            warning.starts_with("199 weir \"ConditionNeverMatches"),
+            "{path}: {warning}"
+        );
+    }
+    let sound = world
+        .post(
+            "/gateways",
+            "{name: fine, port: 9098/http, routes: {a: {weight: 100%}}}",
+        )
+        .await;
+    assert_eq!(sound.is(202).header("warning"), "");
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let world = World::new().await;
     let scales: String = (0..31)
