@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    net::TcpStream,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -144,7 +143,10 @@ impl Postgres {
                 // Children of one that was killed may still hold its memory.
                 child = spawn();
             }
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
+            // A port that is open is not enough: for a while connections are answered "starting up".
+            let mut ready = self.command("pg_isready");
+            ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+            ready.status().is_ok_and(|status| status.success()).then_some(())
         });
         self.child = Some(child);
     }
