@@ -1,7 +1,7 @@
 //! One process takes over from another without a refused connection.
 //!
 //! **Job.** The process that serves starts its successor (the program of the same name with the same arguments) and sends it
-//! what only one process can have: listening sockets, the admin listener, the lock of the data folder ([`offer`]). The
+//! what only one process can have: listening sockets, the admin listener, the lock of the data folder (`offer`). The
 //! successor serves what is on disk with them, says so, and waits until the other has left the store ([`Inherited`]). Then the
 //! other takes leave of its connections and ends.
 //!

@@ -8,7 +8,7 @@
 //! Consul keeps a session at least 10 s, and notices its end between once and twice its length.
 //!
 //! **Watches.** Consul does not remember changes. A watch begins at a listing that this store has made (what
-//! it showed is kept for a while, see [`crate::listings`]); it tells the last state of each key. An index
+//! it showed is kept for a while, see `crate::listings`); it tells the last state of each key. An index
 //! that goes back ends it: the store was replaced by an older one.
 //!
 //! **Absent.** Namespaces and partitions of the enterprise edition.

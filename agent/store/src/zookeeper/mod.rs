@@ -14,7 +14,7 @@
 //! connection is made again by the next use of the lease. The server keeps them for at least two of its ticks (4 s).
 //!
 //! **Watches.** ZooKeeper does not remember changes. A watch begins at a listing that this store has made;
-//! see [`tree`] for how nothing is missed.
+//! see `tree` for how nothing is missed.
 //!
 //! **Absent.** SASL. The crate `zookeeper-client` is not used: it brings a second reactor and about fifty
 //! crates to the agent, keeps every session alive by itself, and cannot tell a folder from an empty value.
