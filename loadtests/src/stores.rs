@@ -308,7 +308,10 @@ fn measure_one(options: &Options, agent: &Path, name: &str, held: &Held) -> anyh
     bar.finish_and_clear();
     let before = Cpu::of(&process)?;
     std::thread::sleep(IDLE);
-    let idle = Cpu::of(&process)?.since(&before).total.as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+    let spent = Cpu::of(&process)?.since(&before);
+    // Threads that ended meanwhile took their exact figures with them; the ticks of the process stay.
+    let spent = spent.total.max(spent.user + spent.system);
+    let idle = spent.as_secs_f64() / IDLE.as_secs_f64() * 100.0;
     #[expect(clippy::cast_precision_loss, reason = "memory of a process is small")]
     let memory = measure::resident(&process)? as f64 / 1_048_576.0;
     let mut row = Row {
