@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_model::{Acknowledgement, AgentId};
 use weir_proxy::{Drained, Proxy};
+use weir_store::protocol;
 
 use crate::{
     Config,
@@ -18,6 +19,7 @@ use crate::{
     identity::{self, FolderLock},
     last_good::LastGood,
     presence::Presence,
+    saver::Saver,
     ship::Shipper,
     status::Status,
 };
@@ -33,6 +35,7 @@ pub struct Agent {
     dns: Option<Answerer>,
     admin_address: SocketAddr,
     follower: (CancellationToken, JoinHandle<()>),
+    saver: Saver,
     presence: (CancellationToken, Option<JoinHandle<()>>),
     data_dir: PathBuf,
     /// Released when all else has ended.
@@ -71,7 +74,7 @@ impl Agent {
         })
         .await??;
         let bound = admin::bind(&config, inherited.as_mut())?;
-        let advertised = config.advertise.unwrap_or_else(|| bound.advertised());
+        let advertised = bound.advertised(config.advertise.as_deref());
         let proxy = Proxy::start_as(id.clone(), config.proxy).context("the proxy cannot start")?;
         let capabilities = config.store.capabilities();
         let status = Arc::new(Status::new(
@@ -115,11 +118,13 @@ impl Agent {
             inherited.served(&proxy).await;
         }
         handover::note_process(&config.data_dir);
+        let saver = feed.saver().clone();
         let follower = Follower {
             store: Arc::clone(&config.store),
             prefix: config.prefix.clone(),
             feed,
             status: Arc::clone(&status),
+            reader: protocol::Reader::new(),
             taken: None,
         };
         let presence = Presence {
@@ -139,6 +144,7 @@ impl Agent {
             shipper,
             dns,
             follower: (end_follower.clone(), tokio::spawn(follower.run(end_follower))),
+            saver,
             presence: (
                 end_presence.clone(),
                 present.then(|| tokio::spawn(presence.run(end_presence))),
@@ -199,7 +205,17 @@ impl Agent {
         }
         let listeners = self.proxy.share().await;
         let successor = successor.clone();
-        tokio::task::spawn_blocking(move || handover::offer(&successor, &named, &listeners)).await?
+        // The successor begins with what is on disk, and saves there from then on.
+        self.saver.hold().await;
+        let offering = tokio::task::spawn_blocking(move || handover::offer(&successor, &named, &listeners));
+        let offered = offering
+            .await
+            .map_err(anyhow::Error::from)
+            .and_then(|offered| offered);
+        if offered.is_err() {
+            self.saver.release();
+        }
+        offered
     }
 
     /// Leaves the store and everything else to the successor, and takes leave of the connections.

@@ -56,11 +56,14 @@ pub async fn store(url: &str, prefix: &str) -> Result<Sound, Vec<String>> {
     let store = opened
         .map_err(|error| one(error.to_string()))?
         .map_err(|error| one(chain(&error)))?;
-    let published = within(STORE_TIMEOUT, protocol::read(&*store, prefix))
+    let mut reader = protocol::Reader::new();
+    let published = within(STORE_TIMEOUT, reader.read(&*store, prefix))
         .await
         .map_err(|error| one(chain(&error)))?
         .ok_or_else(|| one(format!("nothing is published below `{prefix}`")))?;
-    let reading = wire::v1::read(&published.bytes).map_err(|error| one(error.to_string()))?;
+    let reading = wire::v1::Reader::default()
+        .read(&published.document)
+        .map_err(|error| one(error.to_string()))?;
     let inside = (reading.snapshot.generation(), reading.digest);
     if inside != (published.generation, published.digest) {
         return Err(one(format!(
@@ -80,10 +83,22 @@ pub fn bytes(bytes: &[u8]) -> Result<Sound, Vec<String>> {
         let reading = wire::v1::read(bytes).map_err(|error| vec![error.to_string()])?;
         return compiled("snapshot", &reading.snapshot, reading.refused);
     }
-    let gateways = weir_store::file::read_gateways(bytes)?;
+    let gateways = gateways(bytes)?;
     let snapshot = Snapshot::new("check", Generation(1), gateways)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     compiled("document", &snapshot, Vec::new())
+}
+
+#[cfg(feature = "file")]
+fn gateways(bytes: &[u8]) -> Result<Vec<weir_model::Gateway>, Vec<String>> {
+    weir_store::file::read_gateways(bytes)
+}
+
+#[cfg(not(feature = "file"))]
+fn gateways(_: &[u8]) -> Result<Vec<weir_model::Gateway>, Vec<String>> {
+    Err(vec![
+        "it is no snapshot, and this build was made without the feature `file`".to_owned(),
+    ])
 }
 
 /// What the compiler of the data plane says, and what reading said before.
@@ -116,7 +131,7 @@ fn is_snapshot(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Snapshot<'_>>(bytes).is_ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "file"))]
 mod tests {
     use super::{Sound, bytes};
 

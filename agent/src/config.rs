@@ -25,7 +25,8 @@ pub struct Config {
     pub prefix: String,
     /// Where the admin listener binds; port 0: any free port.
     pub admin: SocketAddr,
-    /// `host:port` under which control reaches the admin listener; `None`: the address it is bound to.
+    /// Where control reaches the admin listener: `host:port`, or `unix:PATH` for its Unix socket on control's own host;
+    /// `None`: the address it is bound to.
     pub advertise: Option<String>,
     /// What the admin listener asks of everybody, but for `/health`; `None`: nothing.
     pub admin_token: Option<Secret>,

@@ -1,7 +1,9 @@
 //! Vamp's variables, so that a host set up for its gateway agent needs no new ones
 //! (spec of the gateway agent, §1.3).
 
-/// What the variables say about the store.
+use anyhow::{Context as _, bail};
+
+/// What the variables say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FromVamp {
     /// Address of the store, for [`weir_store::connect`].
@@ -15,22 +17,38 @@ pub struct FromVamp {
 }
 
 /// Reads `VAMP_KEY_VALUE_STORE_TYPE`, `_CONNECTION`, `_PATH` and `_TOKEN`, `VAMP_ELASTICSEARCH_URL`, `VAMP_VGA_DNS_ENABLE` and `_PORT`.
-/// `variable` gives a variable's value.
-pub fn from_vamp(variable: impl Fn(&str) -> Option<String>) -> FromVamp {
+/// `variable` gives a variable's value. One that is empty counts as not there.
+///
+/// # Errors
+/// A variable that cannot be understood.
+pub fn from_vamp(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<FromVamp> {
     let given = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let connection = given("VAMP_KEY_VALUE_STORE_CONNECTION").unwrap_or_default();
+    let connection = given("VAMP_KEY_VALUE_STORE_CONNECTION");
     let token = given("VAMP_KEY_VALUE_STORE_TOKEN");
-    let store = given("VAMP_KEY_VALUE_STORE_TYPE").map(|kind| address(&kind, &connection, token.as_deref()));
-    FromVamp {
+    let store = match (given("VAMP_KEY_VALUE_STORE_TYPE"), connection) {
+        (Some(kind), Some(nodes)) => Some(address(&kind, &nodes, token.as_deref())),
+        (None, None) => None,
+        (Some(_), None) => {
+            bail!("VAMP_KEY_VALUE_STORE_TYPE is set, and VAMP_KEY_VALUE_STORE_CONNECTION is not")
+        }
+        (None, Some(_)) => {
+            bail!("VAMP_KEY_VALUE_STORE_CONNECTION is set, and VAMP_KEY_VALUE_STORE_TYPE is not")
+        }
+    };
+    let dns_port = match (given("VAMP_VGA_DNS_ENABLE"), given("VAMP_VGA_DNS_PORT")) {
+        (None, _) => None,
+        (Some(_), None) => Some(crate::Dns::PORT_DEFAULT),
+        (Some(_), Some(port)) => {
+            let port = port.trim().parse();
+            Some(port.context("VAMP_VGA_DNS_PORT is not a port")?)
+        }
+    };
+    Ok(FromVamp {
         store,
         prefix: given("VAMP_KEY_VALUE_STORE_PATH").map(|path| prefix_of(&path)),
         elasticsearch: given("VAMP_ELASTICSEARCH_URL"),
-        dns_port: given("VAMP_VGA_DNS_ENABLE").map(|_| {
-            given("VAMP_VGA_DNS_PORT")
-                .and_then(|port| port.parse().ok())
-                .unwrap_or(crate::Dns::PORT_DEFAULT)
-        }),
-    }
+        dns_port,
+    })
 }
 
 /// The address of a store from its kind and its nodes, which may be URLs (etcd's). The token is Consul's: the other
@@ -85,6 +103,7 @@ mod tests {
             "VAMP_KEY_VALUE_STORE_PATH" => Some(path.to_owned()),
             _ => None,
         })
+        .unwrap()
     }
 
     #[test]
@@ -103,7 +122,7 @@ mod tests {
         let etcd = read("etcd", "http://e:2379", &format!("{path}/value"));
         assert_eq!(etcd, expected("etcd://e:2379"));
         assert_eq!(read("", "", "/my/own").prefix.as_deref(), Some("my/own"));
-        assert_eq!(from_vamp(|_| None), FromVamp::default());
+        assert_eq!(from_vamp(|_| None).unwrap(), FromVamp::default());
     }
 
     #[test]
@@ -115,7 +134,7 @@ mod tests {
                 "VAMP_KEY_VALUE_STORE_TOKEN" => Some("a&b".to_owned()),
                 _ => None,
             });
-            let store = read.store.unwrap();
+            let store = read.unwrap().store.unwrap();
             weir_store::connect(&store).unwrap();
             store
         };
@@ -142,8 +161,26 @@ mod tests {
                 _ => None,
             })
         };
-        assert_eq!(read("").elasticsearch.as_deref(), Some("http://es:9200"));
-        assert_eq!(read("").dns_port, Some(5353));
-        assert_eq!(read("53").dns_port, Some(53));
+        assert_eq!(read("").unwrap().elasticsearch.as_deref(), Some("http://es:9200"));
+        assert_eq!(read("").unwrap().dns_port, Some(5353));
+        assert_eq!(read("53").unwrap().dns_port, Some(53));
+        let error = read("dns").unwrap_err().to_string();
+        assert!(error.contains("VAMP_VGA_DNS_PORT"), "{error}");
+    }
+
+    #[test]
+    fn half_of_a_store_is_told() {
+        for (there, missing) in [("TYPE", "CONNECTION"), ("CONNECTION", "TYPE")] {
+            let told = from_vamp(|name| name.ends_with(there).then(|| "etcd".to_owned()));
+            let error = told.unwrap_err().to_string();
+            assert!(error.ends_with(&format!("{missing} is not")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_chroot_of_zookeeper_stays_at_the_end() {
+        let read = read("zookeeper", "a:2181,b:2181/vamp/root", "");
+        assert_eq!(read.store.as_deref(), Some("zookeeper://a:2181,b:2181/vamp/root"));
+        weir_store::connect(read.store.as_deref().unwrap()).unwrap();
     }
 }

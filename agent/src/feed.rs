@@ -1,18 +1,19 @@
 //! From a published document to the proxy.
 //!
-//! **Job.** Decides what of a document is applied, applies it, saves it, and says what became of it.
+//! **Job.** Decides what of a document is applied, applies it, has it saved, and says what became of it.
 //!
 //! **Invariants.** Numbers never go back. A gateway that is refused keeps its last good form; a document that
 //! is refused changes nothing. Only the document removes a gateway, and only by not naming it.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use weir_model::{Gateway, Generation, Refusal, Snapshot, wire};
 use weir_proxy::Proxy;
-use weir_store::protocol::Published;
+use weir_store::protocol::PublishedParts;
 
 use crate::{
     last_good::{LastGood, Served},
+    saver::Saver,
     status::Status,
 };
 
@@ -21,7 +22,10 @@ use crate::{
 pub(crate) struct Feed {
     proxy: Proxy,
     last_good: LastGood,
+    saver: Saver,
     status: Arc<Status>,
+    /// Knows what was read last.
+    reader: wire::v1::Reader,
     /// Whether the store's numbers say which document is newer. Those of a read-only store (a person's file)
     /// are made up at each start.
     numbered: bool,
@@ -33,16 +37,25 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
+    /// Must be called within a runtime.
     pub(crate) fn new(proxy: Proxy, last_good: LastGood, status: Arc<Status>, numbered: bool) -> Self {
+        let saver = Saver::start(last_good.clone(), Arc::clone(&status));
         Self {
             proxy,
             last_good,
+            saver,
             status,
+            reader: wire::v1::Reader::default(),
             numbered,
             served: None,
             refused_reading: Vec::new(),
             refused_serving: Vec::new(),
         }
+    }
+
+    /// Who saves what is served.
+    pub(crate) fn saver(&self) -> &Saver {
+        &self.saver
     }
 
     /// Serves what the disk has, if anything.
@@ -59,11 +72,12 @@ impl Feed {
             gateways = served.snapshot.gateways().len(),
             "the last good snapshot on disk is served"
         );
+        self.reader = wire::v1::Reader::after(served.snapshot.clone());
         self.apply(served).await;
     }
 
     /// Takes what the store has.
-    pub(crate) async fn take(&mut self, published: Published) {
+    pub(crate) async fn take(&mut self, published: PublishedParts) {
         let (generation, digest) = (published.generation, published.digest);
         if let Some(served) = &mut self.served {
             let now = served.snapshot.generation();
@@ -81,17 +95,15 @@ impl Feed {
                 if generation > now {
                     let snapshot = served.snapshot.clone().with_generation(generation);
                     served.snapshot = snapshot;
-                    self.save().await;
+                    self.saver.save(served.clone());
                 }
                 self.tell();
                 return;
             }
         }
-        let bytes = published.bytes;
-        let reading = match tokio::task::spawn_blocking(move || wire::v1::read(&bytes)).await {
-            Ok(Ok(reading)) => reading,
-            Ok(Err(error)) => return self.refuse(Some(generation), &error.to_string()),
-            Err(error) => return self.refuse(Some(generation), &format!("reading it failed: {error}")),
+        let reading = match self.read(published.document).await {
+            Ok(reading) => reading,
+            Err(reason) => return self.refuse(Some(generation), &reason),
         };
         let inside = (reading.snapshot.generation(), reading.digest);
         if inside != (generation, digest) {
@@ -111,21 +123,33 @@ impl Feed {
         };
         let snapshot = snapshot.with_generation(newest);
         self.refused_reading = refused;
-        self.apply(Served {
+        let served = Served {
             snapshot,
             digest,
             complete,
-        })
-        .await;
-        self.save().await;
+        };
+        self.apply(served.clone()).await;
+        self.saver.save(served);
+    }
+
+    /// Reads a document, on a thread for such work.
+    async fn read(&mut self, document: wire::v1::Document) -> Result<wire::v1::Reading, String> {
+        let mut reader = std::mem::take(&mut self.reader);
+        let reading = tokio::task::spawn_blocking(move || {
+            let reading = reader.read(&document);
+            (reader, reading)
+        });
+        match reading.await {
+            Ok((reader, reading)) => {
+                self.reader = reader;
+                reading.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(format!("reading it failed: {error}")),
+        }
     }
 
     /// Tries again what the proxy could not do, if anything: a port that was taken may be free now.
-    /// And saves again what could not be saved.
     pub(crate) async fn retry(&mut self) {
-        if self.status.is_unsaved() {
-            self.save().await;
-        }
         if self.refused_serving.is_empty() {
             return;
         }
@@ -151,7 +175,8 @@ impl Feed {
             .apply_keeping(&served.snapshot, served.digest, &[])
             .await;
         let generation = served.snapshot.generation().0;
-        let again = self.served.as_ref() == Some(&served) && applied.refused == self.refused_serving;
+        let again = self.served.as_ref().is_some_and(|before| before.is(&served))
+            && applied.refused == self.refused_serving;
         if !again {
             for Refusal { gateway, reason } in self.refused_reading.iter().chain(&applied.refused) {
                 tracing::warn!(generation, gateway, reason, "a gateway is refused");
@@ -180,22 +205,6 @@ impl Feed {
         self.status
             .serves(served.snapshot.generation(), served.digest, &refused);
     }
-
-    async fn save(&self) {
-        let Some(served) = self.served.clone() else { return };
-        let last_good = self.last_good.clone();
-        let saving = tokio::task::spawn_blocking(move || last_good.save(&served)).await;
-        let outcome = saving.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        if let Err(error) = &outcome
-            && !self.status.is_unsaved()
-        {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                "the snapshot served could not be saved; a restart without the store would serve an older one"
-            );
-        }
-        self.status.saved(outcome.map_err(|error| error.to_string()));
-    }
 }
 
 /// Gives gateways that were refused the form they had before, as far as that fits to the others. What fits
@@ -205,14 +214,19 @@ fn keeping(
     mut refused: Vec<Refusal>,
     before: Option<&Snapshot>,
 ) -> (Snapshot, Vec<Refusal>) {
+    let Some(before) = before.filter(|_| !refused.is_empty()) else {
+        return (fresh, refused);
+    };
+    let name = |gateway: &Arc<Gateway>| gateway.name.to_string();
+    let named: HashSet<String> = fresh.gateways().iter().map(name).collect();
+    let mut wanted: HashSet<&str> = refused.iter().map(|refusal| refusal.gateway.as_str()).collect();
     // A gateway whose name could not be read may be any of those that are not there.
-    let any = refused.iter().any(|refusal| refusal.gateway.is_empty());
-    let is_refused = |name: &str| any || refused.iter().any(|refusal| refusal.gateway == name);
-    let kept: Vec<Gateway> = before
-        .map_or(&[][..], Snapshot::gateways)
+    let any = wanted.remove("");
+    let kept: Vec<Arc<Gateway>> = before
+        .gateways()
         .iter()
-        .filter(|gateway| fresh.gateway(gateway.name.as_str()).is_none())
-        .filter(|gateway| is_refused(gateway.name.as_str()))
+        .filter(|gateway| !named.contains(gateway.name.as_str()))
+        .filter(|gateway| any || wanted.contains(gateway.name.as_str()))
         .cloned()
         .collect();
     if kept.is_empty() {
@@ -220,7 +234,8 @@ fn keeping(
     }
     // The new ones first: of two that want one socket, the kept one gives way.
     let all = fresh.gateways().iter().cloned().chain(kept).collect();
-    let (snapshot, problems) = Snapshot::sound_part(fresh.namespace(), fresh.generation(), all);
+    let (snapshot, problems) =
+        Snapshot::sound_part_shared_after(&fresh, fresh.namespace(), fresh.generation(), all);
     refused.extend(problems.into_iter().map(|problem| Refusal {
         gateway: problem.gateway.to_string(),
         reason: format!("its last good form does not fit any more: {}", problem.kind),

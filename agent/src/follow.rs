@@ -28,12 +28,14 @@ pub(crate) struct Follower {
     pub(crate) prefix: String,
     pub(crate) feed: Feed,
     pub(crate) status: Arc<Status>,
+    /// Knows what was read last.
+    pub(crate) reader: protocol::Reader,
     /// The manifest that was taken or refused last.
     pub(crate) taken: Option<Revision>,
 }
 
 impl Follower {
-    /// Until `shutdown`.
+    /// Until `shutdown`. What is served is on disk then.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new();
         let following = async {
@@ -47,6 +49,7 @@ impl Follower {
             }
         };
         shutdown.run_until_cancelled(following).await;
+        self.feed.saver().flush().await;
     }
 
     /// Reads, then watches until that ends.
@@ -95,7 +98,8 @@ impl Follower {
         if found == self.taken {
             return Ok(());
         }
-        let published = match within(READ_TIMEOUT, protocol::read(&*self.store, &self.prefix)).await {
+        let reading = self.reader.read(&*self.store, &self.prefix);
+        let published = match within(READ_TIMEOUT, reading).await {
             Err(error) if error.is_content() => {
                 let reason = error.to_string();
                 self.feed.refuse(None, &reason);

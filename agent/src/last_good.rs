@@ -4,12 +4,13 @@
 //! a crash leaves the old one or the new one.
 
 use std::{
+    borrow::Cow,
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::{self, BufWriter, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 use weir_model::{Digest, Generation, Snapshot, wire};
@@ -19,8 +20,10 @@ use weir_store::protocol::DOCUMENT_BYTES_MAX;
 const FORMAT: u32 = 1;
 /// Room for what is around the snapshot, in bytes.
 const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
+/// Written at a time, in bytes.
+const BUFFER_BYTES: usize = 64 * 1024;
 
-/// A snapshot that was applied.
+/// A snapshot that was applied. A copy costs nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Served {
     /// What the proxy was given.
@@ -31,13 +34,20 @@ pub(crate) struct Served {
     pub(crate) complete: bool,
 }
 
-#[derive(Serialize)]
-struct FileOut<'a> {
-    format: u32,
-    generation: Generation,
-    digest: Digest,
-    complete: bool,
-    snapshot: &'a RawValue,
+impl Served {
+    /// Whether it is the same, by numbers and digests.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let key = |served: &Self| {
+            let snapshot = &served.snapshot;
+            (
+                snapshot.generation(),
+                snapshot.digest(),
+                served.digest,
+                served.complete,
+            )
+        };
+        key(self) == key(other)
+    }
 }
 
 #[derive(Deserialize)]
@@ -116,11 +126,21 @@ impl LastGood {
 
     /// Replaces what was saved; on disk when it returns. Waits for the disk.
     pub(crate) fn save(&self, served: &Served) -> io::Result<()> {
-        let bytes = compose(served)?;
         let fresh = self.path.with_extension("json.new");
-        let mut file = File::create(&fresh)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
+        let checksum = Digest::of_pieces(
+            pieces(served)
+                .collect::<Vec<_>>()
+                .iter()
+                .map(|piece| piece.as_bytes()),
+        );
+        let mut file = BufWriter::with_capacity(BUFFER_BYTES, File::create(&fresh)?);
+        writeln!(file, "{checksum}")?;
+        for piece in pieces(served) {
+            file.write_all(piece.as_bytes())?;
+        }
+        file.into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
         fs::rename(&fresh, &self.path)?;
         match self.path.parent() {
             // The rename itself is on disk only with its folder.
@@ -130,18 +150,18 @@ impl LastGood {
     }
 }
 
-fn compose(served: &Served) -> io::Result<Vec<u8>> {
-    let snapshot = String::from_utf8(wire::v1::write(&served.snapshot)).map_err(io::Error::other)?;
-    let document = serde_json::to_vec(&FileOut {
-        format: FORMAT,
-        generation: served.snapshot.generation(),
-        digest: served.digest,
-        complete: served.complete,
-        snapshot: &RawValue::from_string(snapshot)?,
-    })?;
-    let mut bytes = format!("{}\n", Digest::of(&document)).into_bytes();
-    bytes.extend(document);
-    Ok(bytes)
+/// What follows the checksum, without putting it together.
+fn pieces(served: &Served) -> impl Iterator<Item = Cow<'_, str>> {
+    let opening = format!(
+        r#"{{"format":{FORMAT},"generation":{},"digest":"{}","complete":{},"snapshot":"#,
+        served.snapshot.generation(),
+        served.digest,
+        served.complete
+    );
+    let snapshot = wire::v1::pieces(&served.snapshot);
+    std::iter::once(Cow::Owned(opening))
+        .chain(snapshot)
+        .chain([Cow::Borrowed("}")])
 }
 
 fn parse(bytes: &[u8]) -> Result<Served, String> {

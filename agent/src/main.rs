@@ -1,14 +1,16 @@
 //! `weir-agent`: the edge process.
 
 mod flags;
-mod options;
 
 use std::{
-    io::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, process::ExitCode, time::Duration,
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -18,8 +20,6 @@ use weir_agent::{
     Agent, Config, check, environment,
     handover::{self, Inherited, Successor},
 };
-use weir_model::AgentId;
-use weir_proxy::{AccessLog, LogOutput};
 
 /// The edge of Weir: serves gateways and follows a store for changes.
 #[derive(Debug, Parser)]
@@ -27,9 +27,9 @@ use weir_proxy::{AccessLog, LogOutput};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What to log, as a filter of `tracing` (`info`, `weir_agent=debug,info`).
-    #[arg(long, global = true, env = "WEIR_LOG", default_value = "info")]
-    log: String,
+    /// What to log, as a filter of `tracing` (`info`, `weir_agent=debug,info`). Default: info; of `check` nothing.
+    #[arg(long, global = true, env = "WEIR_LOG", value_name = "FILTER")]
+    log: Option<String>,
     /// How to log.
     #[arg(long, global = true, env = "WEIR_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -44,7 +44,7 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves gateways until SIGTERM or SIGINT.
-    Run(Box<Run>),
+    Run(Box<flags::Run>),
     /// Replaces the agent of a data folder by the program that is now in its place, without a refused connection.
     Upgrade {
         /// Folder of the agent.
@@ -69,94 +69,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-struct Run {
-    /// The store: etcd://HOST:PORT, consul://HOST:PORT, zk://HOST:PORT, weir://HOST:PORT, embedded:PATH or file:PATH (a
-    /// document of gateways); see docs/stores.md.
-    /// Default: what Vamp's VAMP_KEY_VALUE_STORE_TYPE and _CONNECTION say.
-    #[arg(long, env = "WEIR_STORE", value_name = "URL")]
-    store: Option<String>,
-    /// What the store's keys begin with. Default: from Vamp's VAMP_KEY_VALUE_STORE_PATH, else vamp/default.
-    #[arg(long, env = "WEIR_PREFIX")]
-    prefix: Option<String>,
-    /// Folder of the agent's id and the last good snapshot.
-    #[arg(
-        long,
-        env = "WEIR_DATA",
-        value_name = "DIR",
-        default_value = "/var/lib/weir-agent"
-    )]
-    data: PathBuf,
-    /// Where /status, /stats, /metrics, /frames and /health are served.
-    #[arg(long, env = "WEIR_ADMIN", value_name = "ADDR", default_value_t = Config::ADMIN_DEFAULT)]
-    admin: SocketAddr,
-    /// HOST:PORT under which control reaches the admin address. Default: that address.
-    #[arg(long, env = "WEIR_ADVERTISE", value_name = "HOST:PORT")]
-    advertise: Option<String>,
-    /// Worker threads. Default: one per processor.
-    #[arg(long, env = "WEIR_WORKERS")]
-    workers: Option<usize>,
-    /// Where requests are told apart by their Host header. Default: virtual hosts are not served.
-    #[arg(long, env = "WEIR_VIRTUAL_HOSTS", value_name = "ADDR")]
-    virtual_hosts: Option<SocketAddr>,
-    /// The agent's id. Default: the one in the data folder, made at the first start.
-    #[arg(long, env = "WEIR_AGENT_ID")]
-    id: Option<AgentId>,
-    /// Seconds that connections have to finish at the end.
-    #[arg(long, env = "WEIR_DRAIN", value_name = "SECONDS", default_value_t = 30)]
-    drain: u64,
-    /// Seconds before that in which /health answers 503 and connections are still accepted.
-    #[arg(long, env = "WEIR_DRAIN_DELAY", value_name = "SECONDS", default_value_t = 0)]
-    drain_delay: u64,
-    /// Idle connections that are ended per second at the end; more if the time is short.
-    #[arg(long, env = "WEIR_DRAIN_RATE", value_name = "N", default_value = "1000")]
-    drain_rate: NonZeroU32,
-    /// File to which a record of each request is appended; `-`: standard output. SIGUSR1 and SIGHUP open it anew.
-    #[arg(long, env = "WEIR_ACCESS_LOG", value_name = "FILE|-")]
-    access_log: Option<PathBuf>,
-    /// How the records look.
-    #[arg(long, env = "WEIR_ACCESS_LOG_FORMAT", default_value = "json")]
-    access_log_format: AccessLogFormat,
-    /// Log one request in N.
-    #[arg(long, env = "WEIR_ACCESS_LOG_SAMPLE", value_name = "N", default_value = "1")]
-    access_log_sample: NonZeroU32,
-    /// Count the time in which a connection waited for its next request in Tq and Tt, as Vamp did.
-    #[arg(long, env = "WEIR_ACCESS_LOG_IDLE_TIME")]
-    access_log_idle_time: bool,
-    #[command(flatten)]
-    flags: flags::Flags,
-    #[command(flatten)]
-    options: options::Options,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AccessLogFormat {
-    /// An object per level crossed, with Vamp's fields.
-    Json,
-    /// A line per request, as Apache writes it and a little more.
-    Combined,
-}
-
-impl Run {
-    fn access_log(&self) -> Option<AccessLog> {
-        let path = self.access_log.as_ref()?;
-        let output = if path.as_os_str() == "-" {
-            LogOutput::Stdout
-        } else {
-            LogOutput::File(path.clone())
-        };
-        let format = match self.access_log_format {
-            AccessLogFormat::Json => weir_proxy::LogFormat::Json,
-            AccessLogFormat::Combined => weir_proxy::LogFormat::Combined,
-        };
-        Some(AccessLog {
-            sample: self.access_log_sample,
-            idle_time: self.access_log_idle_time,
-            ..AccessLog::new(format, output)
-        })
-    }
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = logging(&cli).and_then(|()| match cli.command {
@@ -171,10 +83,18 @@ fn main() -> ExitCode {
 }
 
 fn logging(cli: &Cli) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(&cli.log).with_context(|| format!("`{}` is not a log filter", cli.log))?;
+    // What `check` finds is its output.
+    let usual = if matches!(cli.command, Command::Check { .. }) {
+        "off"
+    } else {
+        "info"
+    };
+    let log = cli.log.as_deref().unwrap_or(usual);
+    let filter = EnvFilter::try_new(log).with_context(|| format!("`{log}` is not a log filter"))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Colours are for people alone.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match cli.log_format {
         LogFormat::Text => subscriber.init(),
@@ -218,43 +138,17 @@ fn upgraded(data: &std::path::Path, wait: Duration) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve(run: Run) -> anyhow::Result<()> {
+fn serve(run: flags::Run) -> anyhow::Result<()> {
     let successor = Successor::of_this_process();
     let inherited = Inherited::receive()?;
-    let vamp = environment::from_vamp(|name| std::env::var(name).ok());
-    let access_log = run.access_log();
-    let url = run.store.or(vamp.store.clone()).context(
-        "no store is given: --store URL or WEIR_STORE (etcd://, consul://, zk:// or weir://HOST:PORT, embedded:PATH, file:PATH)",
-    )?;
-    let (delay, drain) = (
-        Duration::from_secs(run.drain_delay),
-        Duration::from_secs(run.drain),
-    );
-    let mut proxy = weir_proxy::Config {
-        virtual_hosts: run.virtual_hosts,
-        access_log,
-        drain_rate: run.drain_rate,
-        ..weir_proxy::Config::default()
-    };
-    if let Some(workers) = run.workers {
-        proxy.workers = workers;
-    }
-    run.flags.apply(&mut proxy)?;
+    let vamp = environment::from_vamp(|name| std::env::var(name).ok())?;
+    let (delay, drain) = run.leave();
     // The proxy's workers have threads of their own; what is left is little.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let store = weir_store::connect(&url)?;
-        let mut config = Config::new(store, run.data);
-        config.id = run.id;
-        config.admin = run.admin;
-        config.advertise = run.advertise;
-        config.proxy = proxy;
-        if let Some(prefix) = run.prefix.or(vamp.prefix.clone()) {
-            config.prefix = prefix;
-        }
-        run.options.apply(&vamp, &mut config)?;
+        let config = run.settings(&vamp)?;
         let mut told = signals()?;
         let agent = Box::pin(Agent::take_over(config, inherited)).await?;
         loop {

@@ -241,6 +241,169 @@ fn check_tells_every_reason() {
     assert_eq!(check(&folder.path().join("none")).0, Some(1));
 }
 
+/// An embedded store with what is published in it, as a file; nobody has it open.
+fn published(folder: &Path, snapshot: Option<&weir_model::Snapshot>) -> String {
+    let url = format!("embedded:{}", folder.join("store.redb").display());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let store = weir_store::connect(&url).unwrap();
+        if let Some(snapshot) = snapshot {
+            let place = weir_store::protocol::place(&*store, "vamp/default")
+                .await
+                .unwrap();
+            weir_store::protocol::publish(&*store, "vamp/default", snapshot, place)
+                .await
+                .unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn check_of_a_store_has_exit_codes_and_tells_every_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = published(folder.path(), None);
+    let (code, text) = check(Path::new(&url));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("nothing is published below `vamp/default`"),
+        "{text}"
+    );
+
+    let document = "gateways:
+  good: {port: 8080, routes: {a: {instances: ['127.0.0.1:1']}}}
+  bad: {port: 8443, tls: {certificates: [{certificate: /nowhere/bad.pem, key: /nowhere/bad.key}]}, routes: {}}
+  worse: {port: 8444, tls: {certificates: [{certificate: /nowhere/worse.pem, key: /nowhere/worse.key}]}, routes: {}}
+";
+    let file = folder.path().join("gateways.yaml");
+    std::fs::write(&file, document).unwrap();
+    let gateways = weir_store::file::read_gateways(document.as_bytes()).unwrap();
+    let whole = weir_model::Snapshot::new("x", weir_model::Generation(1), gateways.clone()).unwrap();
+    let url = published(folder.path(), Some(&whole));
+    // The file and the store are refused for the same reasons.
+    for what in [Path::new(&url), &file] {
+        let (code, text) = check(what);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(
+            text.contains("gateway `bad`") && text.contains("/nowhere/bad.pem"),
+            "{text}"
+        );
+        assert!(
+            text.contains("gateway `worse`") && text.contains("worse.pem"),
+            "{text}"
+        );
+        assert!(!text.contains("`good`"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+    let good = gateways
+        .into_iter()
+        .filter(|gateway| gateway.name.as_str() == "good");
+    let sound = weir_model::Snapshot::new("x", weir_model::Generation(2), good.collect()).unwrap();
+    let url = published(folder.path(), Some(&sound));
+    let (code, text) = check(Path::new(&url));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.ends_with("a sound snapshot with 1 gateway\n"), "{text}");
+    let (code, text) = check(Path::new("redis://me:geheim@h:1"));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("use embedded:PATH"), "{text}");
+}
+
+/// Exit code and standard error.
+fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let child = program()
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that serves all the same would not end by itself.
+    let mut process = Process(child);
+    let code = process.ended().code();
+    let mut text = String::new();
+    let mut stderr = process.0.stderr.take().unwrap();
+    stderr.read_to_string(&mut text).unwrap();
+    (code, text)
+}
+
+#[test]
+fn flags_and_variables_that_make_no_sense_are_told_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let run = [
+        "run",
+        "--store",
+        "memory:",
+        "--admin",
+        "127.0.0.1:0",
+        "--data",
+        data,
+    ];
+    for (arguments, code, word) in [
+        (&["--wrokers", "2"][..], 2, "--wrokers"),
+        (&["--workers", "0"], 2, "--workers"),
+        (&["--timeout-server", "5"], 2, "--timeout-server"),
+        (&["--advertise", "edge"], 2, "--advertise"),
+        (&["--admin-certificate", "c.pem"], 2, "--admin-key"),
+        (&["--admin-token-file", "/nowhere/t"], 1, "/nowhere/t"),
+        (&["--error-page", "503"], 1, "STATUS=FILE"),
+        (&["--elasticsearch", "es:9200"], 1, "Elasticsearch"),
+    ] {
+        let (given, text) = refused(&[&run[..], arguments].concat(), &[]);
+        assert_eq!(given, Some(code), "{arguments:?}: {text}");
+        assert!(text.contains(word), "{arguments:?}: {text}");
+    }
+    for (name, value, code, word) in [
+        ("WEIR_WORKERS", "many", 2, "many"),
+        ("WEIR_DRAIN", "soon", 2, "--drain"),
+        ("WEIR_ADMIN_TOKEN", "", 1, "empty"),
+        (
+            "VAMP_KEY_VALUE_STORE_TYPE",
+            "etcd",
+            1,
+            "VAMP_KEY_VALUE_STORE_CONNECTION",
+        ),
+    ] {
+        let (given, text) = refused(&run, &[(name, value)]);
+        assert_eq!(given, Some(code), "{name}: {text}");
+        assert!(text.contains(word), "{name}: {text}");
+    }
+    let dns = [("VAMP_VGA_DNS_ENABLE", "1"), ("VAMP_VGA_DNS_PORT", "dns")];
+    let (code, text) = refused(&run, &dns);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("VAMP_VGA_DNS_PORT"), "{text}");
+}
+
+/// Secrets of the environment are in no help text; every flag says something.
+#[test]
+fn help_tells_every_flag_and_no_secret() {
+    let output = program()
+        .args(["run", "--help"])
+        .env("WEIR_ADMIN_TOKEN", "geheim")
+        .env("WEIR_STATS_AUTH", "a:geheim")
+        .env("WEIR_ELASTICSEARCH_URL", "http://a:geheim@es")
+        .env("WEIR_ELASTICSEARCH_API_KEY", "geheim")
+        .env("WEIR_STORE", "etcd://a:geheim@e")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("geheim"), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    let flags: Vec<usize> = (0..lines.len())
+        .filter(|line| lines[*line].starts_with("      --"))
+        .collect();
+    for flag in &flags {
+        let words = lines[flag + 1].trim();
+        assert!(words.starts_with(char::is_uppercase), "{}: {words}", lines[*flag]);
+    }
+    assert!(flags.len() > 40, "{text}");
+    // Each can be a variable.
+    assert_eq!(text.matches("[env: WEIR_").count(), flags.len(), "{text}");
+}
+
 #[test]
 fn the_example_is_sound() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/edge/gateways.yaml");

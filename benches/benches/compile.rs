@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot be set up must stop")]
 
+use std::sync::Arc;
+
 use divan::Bencher;
 use weir_benches::{gateway, snapshot};
 use weir_model::{Generation, Snapshot};
@@ -30,8 +32,8 @@ fn one_changed(bencher: Bencher<'_, '_>, gateways: u16) {
     let changed = {
         let mut all = before.gateways().to_vec();
         let last = gateways - 1;
-        all[usize::from(last)] = gateway(&format!("gateway{last}"), 10_000 + last, &[None, None]);
-        Snapshot::new("bench", Generation(2), all).unwrap()
+        all[usize::from(last)] = Arc::new(gateway(&format!("gateway{last}"), 10_000 + last, &[None, None]));
+        Snapshot::new_shared("bench", Generation(2), all).unwrap()
     };
     let mut compiling = Compiling::new().unwrap();
     let mut is_changed = false;

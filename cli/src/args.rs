@@ -75,12 +75,18 @@ pub(crate) struct Global {
         value_name = "FORMAT"
     )]
     pub(crate) output: Format,
+    /// The same as -o json
+    #[arg(long, global = true, conflicts_with = "output")]
+    pub(crate) json: bool,
     /// Never use colours (also: environment variable NO_COLOR)
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
     /// Print data and errors only
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// Exit with 0 whatever happens, as Vamp's second command line did
+    #[arg(long, global = true)]
+    pub(crate) legacy_exit_codes: bool,
 }
 
 /// The verbs.
@@ -90,6 +96,11 @@ pub(crate) enum Command {
     #[command(visible_alias = "list")]
     Get(verb::get::Get),
     Describe(verb::describe::Describe),
+    Inspect(verb::get::Inspect),
+    Create(verb::create::Create),
+    Update(verb::create::Update),
+    Diff(verb::diff::Diff),
+    Generate(verb::generate::Generate),
     #[command(visible_alias = "remove")]
     Delete(verb::delete::Delete),
     Deploy(verb::deploy::Deploy),
@@ -99,8 +110,10 @@ pub(crate) enum Command {
     Scale(verb::scale::Scale),
     Weight(verb::weight::Weight),
     Condition(verb::condition::Condition),
+    UpdateGateway(verb::update_gateway::UpdateGateway),
     Top(verb::top::Top),
     Events(verb::events::Events),
+    Emit(verb::emit::Emit),
     Logs(verb::logs::Logs),
     Exec(verb::exec::Exec),
     /// List the gateway agents and which generation they serve
@@ -112,6 +125,8 @@ pub(crate) enum Command {
     Restore(verb::backup::Restore),
     /// Show version and parts of control
     Info,
+    /// Show the version of this program
+    Version,
     Up(verb::up::Up),
     Demo(crate::demo::Demo),
     Completions(verb::completions::Completions),

@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     TimedOut(String),
     /// The server was not reached or refused.
     Client(ClientError),
+    /// There are differences, which were shown.
+    Differs,
     /// The reader of standard output has gone; nothing to tell.
     OutputClosed,
     /// Anything else.
@@ -136,7 +138,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
-            Self::Other(_) => 1,
+            Self::Other(_) | Self::Differs => 1,
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::Invalid(_) => 4,
@@ -164,7 +166,7 @@ impl Failure {
     /// What is shown, with a line end.
     fn text(&self) -> String {
         match self {
-            Self::OutputClosed => String::new(),
+            Self::OutputClosed | Self::Differs => String::new(),
             Self::Usage(message) | Self::NotFound(message) | Self::TimedOut(message) => {
                 format!("error: {message}\n")
             }

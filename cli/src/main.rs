@@ -31,12 +31,28 @@ use clap::Parser as _;
 use crate::args::Cli;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done when even that cannot be shown.
+            let _ = error.print();
+            let legacy = std::env::args_os().any(|argument| argument == "--legacy-exit-codes");
+            return exit(legacy, u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+    };
+    let legacy = cli.global.legacy_exit_codes;
     match verb::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.report();
-            ExitCode::from(failure.exit_code())
+            exit(legacy, failure.exit_code())
         }
+    }
+}
+
+fn exit(legacy: bool, code: u8) -> ExitCode {
+    match legacy {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(code),
     }
 }

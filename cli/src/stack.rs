@@ -40,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) workers: Option<usize>,
     /// Whether instances go on running when this stops.
     pub(crate) keep_instances: bool,
+    /// Whether scales limit processes too.
+    pub(crate) limit_processes: bool,
+    /// How long events are kept, and how many.
+    pub(crate) events: weir_control::Retention,
     /// For gateways that ask for no port.
     pub(crate) gateway_ports: (u16, u16),
     /// For instances.
@@ -99,6 +103,8 @@ impl Stack {
         config.gateway_ports = settings.gateway_ports.0..=settings.gateway_ports.1;
         config.instance_ports = settings.instance_ports.0..=settings.instance_ports.1;
         config.keep_instances = settings.keep_instances;
+        config.limit_processes = settings.limit_processes;
+        config.events = settings.events;
         config.authentication = settings.authentication;
         config.admin_token_file = Some(settings.admin_token_file());
         config.logs = Some(settings.logs.clone());
@@ -165,7 +171,9 @@ impl Stack {
 
 /// Exclusive use of a data folder. The kernel releases it when the process ends in whatever way.
 #[derive(Debug)]
-struct Lock(#[expect(dead_code, reason = "held open for its lock")] File);
+struct Lock {
+    _held: File,
+}
 
 impl Lock {
     fn take(data_dir: &Path) -> anyhow::Result<Self> {
@@ -190,7 +198,7 @@ impl Lock {
         file.set_len(0)?;
         file.rewind()?;
         writeln!(file, "{}", std::process::id())?;
-        Ok(Self(file))
+        Ok(Self { _held: file })
     }
 }
 

@@ -107,7 +107,7 @@ pub(crate) struct InstanceTraffic {
 pub(crate) struct Agent {
     /// Who.
     pub(crate) agent: String,
-    /// `host:port` of its admin listener.
+    /// Where its admin listener is: `host:port`, `https://host:port` or `unix:path`.
     pub(crate) admin: Option<String>,
     /// Generation served.
     pub(crate) generation: u64,
@@ -131,6 +131,8 @@ pub(crate) struct Agent {
     pub(crate) lag: Option<u64>,
     /// Time since it started.
     pub(crate) uptime_ms: u64,
+    /// Why it did not answer control well, if it did not.
+    pub(crate) problem: Option<String>,
 }
 
 /// A gateway that an agent did not take.

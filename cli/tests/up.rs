@@ -260,3 +260,45 @@ fn verbs_against_the_real_server() {
         (up.json(&["agents"]).as_array().unwrap().len() == 1).then_some(())
     });
 }
+
+/// What is deployed goes out, gets another version, and comes back: the chain that Vamp documented.
+#[test]
+fn a_deployment_goes_through_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports = ports(4);
+    let mark = format!("{}-pipe", std::process::id());
+    let _sweep = Sweep(mark.clone());
+    let up = up(&folder.path().join("data"), ports, &[]);
+    let deployed = up.weir(&["deploy", &blueprint(folder.path(), ports, &mark), "--wait"]);
+    assert_eq!(deployed.code, Some(0), "{}", deployed.stderr);
+
+    let program = env!("CARGO_BIN_EXE_weir");
+    let breed = folder.path().join("front.yaml");
+    let text = format!(
+        "name: front:2\ndeployable: {{type: command, definition: \"{program} demo-service --version 2\"}}\n\
+         ports: {{web: 0/http}}\nenv: {{{MARK}: {mark}}}\n"
+    );
+    std::fs::write(&breed, text).unwrap();
+    let created = up.weir(&["create", "breed", "-f", breed.to_str().unwrap()]);
+    assert_eq!(created.code, Some(0), "{}", created.stderr);
+
+    let chain = format!(
+        "{program} inspect deployment shop --as_blueprint \
+         | {program} generate blueprint --cluster front --breed front:2 --stdin \
+         | {program} deploy --deployment shop --stdin --wait"
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &chain]).env("VAMP_HOST", &up.host);
+    let merged = Program::start(&mut shell).finish(BOUND);
+    assert_eq!(merged.code, Some(0), "{}", merged.stderr);
+    let deployment = up.json(&["get", "deployment", "shop"]);
+    let services = deployment["clusters"]["front"]["services"].as_array().unwrap();
+    let names: Vec<&str> = services
+        .iter()
+        .map(|service| service["breed"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["front:1", "front:2"]);
+    eventually("the first version answers", BOUND, || {
+        answer(ports).filter(|version| version == "1")
+    });
+}

@@ -13,6 +13,8 @@ use weir_artifact::Scale;
 use weir_plan::Quota;
 use weir_store::Store;
 
+use crate::event::retention::Retention;
+
 /// Which pages may use the API in browsers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origins {
@@ -121,11 +123,8 @@ pub struct Config {
     pub sla_period: Duration,
     /// Time for an instance to end by itself before it is killed. Default 10 s.
     pub stop_grace: Duration,
-    /// Events whose own time is older than this are removed; zero: never. Default 30 days.
-    pub event_retention: Duration,
-    /// The same for events of the types `metrics`, `health` and `allocation`, of which there are many. Default 2
-    /// hours.
-    pub figures_retention: Duration,
+    /// How long events are kept, and how many.
+    pub events: Retention,
     /// Segments that are taken away from the beginning of every path of a request, for who stands behind
     /// something that adds them. Default 0.
     pub strip_path_segments: usize,
@@ -215,8 +214,7 @@ impl Config {
             enforce_capacity: false,
             sla_period: Duration::from_secs(5),
             stop_grace: Duration::from_secs(10),
-            event_retention: Duration::from_secs(30 * 24 * 60 * 60),
-            figures_retention: Duration::from_secs(2 * 60 * 60),
+            events: Retention::default(),
             strip_path_segments: 0,
             request_timeout: Duration::from_secs(30),
             origins: Origins::default(),

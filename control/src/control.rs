@@ -85,7 +85,7 @@ impl Control {
             reconcile::start(Arc::clone(&state), stop_tasks.clone()),
             traffic::start(Arc::clone(&state), stop_tasks.clone()),
             drivers::start_notices(Arc::clone(&state), stop_tasks.clone()),
-            event::start_expiry(Arc::clone(&state), stop_tasks.clone()),
+            event::retention::start(Arc::clone(&state), stop_tasks.clone()),
             figures::start(Arc::clone(&state), stop_tasks.clone()),
             vga::start(Arc::clone(&state), stop_tasks.clone()),
         ];

@@ -3,6 +3,7 @@
 use thiserror::Error;
 use weir_artifact::Problem;
 use weir_persist::PersistError;
+pub(crate) use weir_plan::problem;
 
 /// What went wrong with an operation on artifacts (merge, slice, scale, gateways).
 #[derive(Debug, Error)]
@@ -27,18 +28,6 @@ impl OperationError {
     /// One problem of the whole request, without a place in a text.
     pub(crate) fn problem(code: &'static str, message: impl Into<String>) -> Self {
         Self::Problems(vec![problem(code, "/", message)])
-    }
-}
-
-/// A problem without a place in a text.
-pub(crate) fn problem(code: &'static str, path: impl Into<String>, message: impl Into<String>) -> Problem {
-    Problem {
-        severity: weir_artifact::Severity::Error,
-        code,
-        path: path.into(),
-        position: None,
-        message: message.into(),
-        hint: None,
     }
 }
 

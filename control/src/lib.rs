@@ -31,6 +31,7 @@ mod vga;
 pub use config::{AgentToken, Checks, Config, Origins, Storage, TlsFiles};
 pub use control::Control;
 pub use drivers::{Docker, DockerEngine, DockerFlags};
+pub use event::retention::{EventFlags, Retention};
 pub use logs::{LogFeed, LogLayer};
 pub use weir_persist::backup;
 pub use weir_plan::Quota;

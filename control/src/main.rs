@@ -20,7 +20,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
-use weir_control::{Checks, Config, Control, DockerFlags, LogFeed, Origins, Quota, Storage, TlsFiles};
+use weir_control::{
+    Checks, Config, Control, DockerFlags, EventFlags, LogFeed, Origins, Quota, Storage, TlsFiles,
+};
 
 /// Keeps artifacts, runs instances, and tells gateways what to serve.
 #[derive(Debug, Parser)]
@@ -125,6 +127,9 @@ struct Run {
     sse_heartbeat: u64,
     #[command(flatten)]
     deploying: Deploying,
+    /// Events.
+    #[command(flatten)]
+    events: EventFlags,
     /// Log as JSON
     #[arg(long, env = "WEIR_LOG_JSON")]
     log_json: bool,
@@ -313,6 +318,7 @@ async fn until_told(run: Run, logs: LogFeed) -> anyhow::Result<()> {
         .zip(run.tls_key)
         .map(|(certificate, key)| TlsFiles { certificate, key });
     run.deploying.set(&mut config);
+    config.events = run.events.retention();
     config.proxied_hosts = run.proxy_hosts;
     config.sse_heartbeat = Duration::from_secs(run.sse_heartbeat);
     config.logs = Some(logs);

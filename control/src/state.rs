@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) leader: crate::leader::Leader,
     /// Identity of this control; a restart keeps it.
     pub(crate) control_id: String,
+    /// Events that came to their end.
+    pub(crate) removed: crate::event::retention::Removed,
     /// When control started, milliseconds since the Unix epoch.
     pub(crate) started_at_ms: u64,
     shelf: Shelf,
@@ -96,6 +98,7 @@ impl State {
             access: crate::access::Access::default(),
             leader: crate::leader::Leader::alone(),
             control_id,
+            removed: crate::event::retention::Removed::default(),
             started_at_ms: now_ms(),
             order: Mutex::new(()),
         }
@@ -112,14 +115,18 @@ impl State {
         self.wake.signal();
     }
 
-    /// Writes all of this or nothing; then tells the subscribers, and wakes the reconcilers if an artifact
-    /// was written. Answers the events as they were appended.
+    /// Writes all of this or nothing (artifacts only while no other control leads); then tells the subscribers, and wakes
+    /// the reconcilers if an artifact was written. Answers the events as they were appended.
     pub(crate) async fn commit(
         &self,
         writes: Vec<Write>,
         events: Vec<EventDraft>,
     ) -> Result<Vec<Event>, PersistError> {
         let wakes = !writes.is_empty();
+        let mut writes = writes;
+        if wakes {
+            writes.extend(self.leader.fence());
+        }
         let order = self.order.lock().await;
         step("before a commit");
         let events = self.persist.commit(writes, events).await?;

@@ -221,10 +221,9 @@ fn imports(text: &str) {
         return;
     };
     let body = serde_json::json!({"name": "t", "definition": {"ports": {"web": 80}, "metadata": {"a": [1, {"b": null}]}, "routes": ["x"]}});
-    if let Ok(documents) = documents.complete(|import| (import.name.len() % 2 == 0).then(|| body.clone())) {
-        for warning in documents.requests().map(|read| read.warnings).unwrap_or_default() {
-            assert_eq!(warning.severity, weir_artifact::Severity::Warning);
-        }
+    let documents = documents.complete(|import| (import.name.len() % 2 == 0).then(|| body.clone()));
+    for warning in documents.requests().map(|read| read.warnings).unwrap_or_default() {
+        assert_eq!(warning.severity, weir_artifact::Severity::Warning);
     }
 }
 
@@ -264,6 +263,66 @@ pub fn wire(bytes: &[u8]) {
     let again = v1::read(&v1::write(&reading.snapshot)).expect("what was written");
     assert_eq!(again.refused, []);
     assert_eq!(again.snapshot.gateways(), reading.snapshot.gateways());
+    // What is known beforehand changes nothing.
+    let known = v1::Reader::after(reading.snapshot.clone())
+        .read_whole(bytes)
+        .expect("it was read");
+    assert_eq!(
+        (&known.snapshot, &known.refused),
+        (&reading.snapshot, &reading.refused)
+    );
+    in_parts(bytes, &reading);
+}
+
+/// A document that is accepted in parts says what the parts put together say.
+fn in_parts(bytes: &[u8], whole: &v1::Reading) {
+    let Some((before, list)) = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.split_once(",\"gateways\":["))
+    else {
+        return;
+    };
+    let tail = v1::tail(whole.snapshot.generation(), whole.digest);
+    for gateways in 1..4 {
+        let Some((list, _)) = list.rsplit_once("]") else {
+            return;
+        };
+        let cut = list
+            .match_indices(",{\"name\"")
+            .nth(gateways - 1)
+            .map_or(list.len(), |(at, _)| at);
+        let Some((first, second)) = list.split_at_checked(cut) else {
+            return;
+        };
+        let after = second.matches(",{\"name\"").count();
+        let mut sections = vec![v1::Part {
+            gateways,
+            text: first.into(),
+        }];
+        if after > 0 {
+            sections.push(v1::Part {
+                gateways: after,
+                text: second.into(),
+            });
+        }
+        let parts = v1::Parts {
+            head: format!("{before},\"gateways\":[").into(),
+            sections,
+            tail: tail.as_str().into(),
+        };
+        let joined: String = [&*parts.head]
+            .into_iter()
+            .chain(parts.sections.iter().map(|part| &*part.text))
+            .chain([&*parts.tail])
+            .collect();
+        if let Ok(reading) = v1::Reader::default().read(&v1::Document::Parts(parts)) {
+            let plain = v1::read(joined.as_bytes()).expect("the parts are right");
+            assert_eq!(
+                (&reading.snapshot, &reading.refused),
+                (&plain.snapshot, &plain.refused)
+            );
+        }
+    }
 }
 
 /// What is read of a document for people can be written, and reads as the same.

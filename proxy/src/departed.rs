@@ -43,18 +43,14 @@ impl Entry {
 }
 
 impl Departed {
-    /// Notes what `before` has and `after` has not. Gateways that both share cost a comparison of pointers.
+    /// Notes what `before` has and `after` has not.
     pub(crate) fn note(&self, before: &Table, after: &Table, now: Instant) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| {
             let is_kept = now.saturating_duration_since(entry.since) < KEPT || entry.in_flight() > 0;
             is_kept && !has(after, entry)
         });
-        for gateway in before.gateways() {
-            let next = after.gateway(gateway.live.slot);
-            if next.is_some_and(|next| Arc::ptr_eq(next, gateway)) {
-                continue;
-            }
+        for gateway in before.changes(after).filter_map(|(gateway, _)| gateway) {
             for (source, route) in gateway.source.routes.iter().zip(&gateway.routes) {
                 let Next::Endpoints(endpoints) = &route.next else {
                     continue;

@@ -4,7 +4,7 @@
 //! decision's schedule, the figures and the health of each instance where the last table left them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -277,6 +277,8 @@ impl EndpointLive {
 pub(crate) struct Registry {
     workers: usize,
     gateways: HashMap<GatewayName, GatewayEntry>,
+    /// Gateways that left, in the order of their leaving, and when. Some are back since.
+    absent: VecDeque<(Instant, GatewayName)>,
     free_slots: Vec<u32>,
     slots: u32,
 }
@@ -309,14 +311,16 @@ impl Registry {
         Self {
             workers,
             gateways: HashMap::new(),
+            absent: VecDeque::new(),
             free_slots: Vec::new(),
             slots: 0,
         }
     }
 
-    /// How many places a table needs.
-    pub(crate) fn slots(&self) -> usize {
-        self.slots as usize
+    /// Place of a gateway that is there.
+    pub(crate) fn slot(&self, name: &GatewayName) -> Option<u32> {
+        let entry = self.gateways.get(name)?;
+        entry.absent_since.is_none().then_some(entry.live.slot)
     }
 
     pub(crate) fn gateway(&mut self, name: &GatewayName) -> Arc<GatewayLive> {
@@ -402,16 +406,29 @@ impl Registry {
         });
     }
 
-    /// Notes which gateways are no longer there, and forgets those that are gone for long.
-    pub(crate) fn sweep(&mut self, present: impl Fn(&GatewayName) -> bool, now: Instant) {
-        let free = &mut self.free_slots;
-        self.gateways.retain(|name, entry| {
-            let kept = keep(&mut entry.absent_since, present(name), now);
-            if !kept {
-                free.push(entry.live.slot);
+    /// Notes that a gateway is no longer there; its place.
+    pub(crate) fn leave(&mut self, name: &GatewayName, now: Instant) -> Option<u32> {
+        let entry = self.gateways.get_mut(name)?;
+        entry.absent_since = Some(now);
+        self.absent.push_back((now, name.clone()));
+        Some(entry.live.slot)
+    }
+
+    /// Forgets gateways that are gone for long.
+    pub(crate) fn forget(&mut self, now: Instant) {
+        while let Some((since, name)) = self.absent.front() {
+            if now.saturating_duration_since(*since) < KEPT {
+                return;
             }
-            kept
-        });
+            // Back since, or gone again later?
+            if let Some(entry) = self.gateways.get(name)
+                && entry.absent_since == Some(*since)
+            {
+                self.free_slots.push(entry.live.slot);
+                self.gateways.remove(name);
+            }
+            self.absent.pop_front();
+        }
     }
 }
 
@@ -437,18 +454,23 @@ mod tests {
         let name = GatewayName::new("g").expect("name");
         let route = RouteName::new("r").expect("name");
         let instance = InstanceId::new("i").expect("name");
+        let slot = registry.gateway(&name).slot;
         registry.gateway(&name).weights.next();
         registry.route(&name, &route);
         registry.endpoint(&name, &route, &instance).connect_failed(0);
         let now = Instant::now();
-        registry.sweep(|_| false, now);
-        registry.sweep(|_| false, now + KEPT - Duration::from_secs(1));
+        assert_eq!(registry.leave(&name, now), Some(slot));
+        assert_eq!(registry.slot(&name), None);
+        registry.forget(now + KEPT - Duration::from_secs(1));
         assert_eq!(registry.gateway(&name).weights.next(), 1, "the counter goes on");
-        registry.sweep(|_| true, now + KEPT * 2);
-        registry.sweep(|_| false, now + KEPT * 3);
-        registry.sweep(|_| false, now + KEPT * 4);
-        assert_eq!(registry.gateway(&name).weights.next(), 0, "forgotten");
-        assert_eq!(registry.slots(), 1, "the place is used again");
+        assert_eq!(registry.slot(&name), Some(slot));
+        registry.forget(now + KEPT * 2);
+        assert_eq!(registry.gateway(&name).weights.next(), 2, "it is there");
+        registry.leave(&name, now + KEPT * 3);
+        registry.forget(now + KEPT * 4);
+        let again = registry.gateway(&name);
+        assert_eq!(again.weights.next(), 0, "forgotten");
+        assert_eq!(again.slot, slot, "the place is used again");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The proxy as its owner sees it.
 
+mod frame;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,11 +14,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
-use weir_model::{
-    AgentId, Digest, EndpointState, Frame, GatewayFrame, Generation, InstanceFrame, LatencyCounts,
-    OutcomeCounts, Refusal, RouteFrame, Snapshot,
-};
+use weir_model::{AgentId, Digest, Frame, Generation, Refusal, Snapshot};
 
+use self::frame::gateway_frame;
 use crate::{
     access_log::{Log, Writer},
     config::Config,
@@ -26,7 +26,7 @@ use crate::{
     listener::{self, ListeningSocket},
     metrics::{Process, exposition},
     resolve::Resolver,
-    table::{Compiler, Gateway, Next, Table},
+    table::{Compiler, Retired, Table},
     worker::{self, Leave, Order, Worker},
 };
 
@@ -73,6 +73,7 @@ struct Inner {
     health: Health,
     /// Instances that left the table while requests to them may be under way.
     departed: Departed,
+    retired: Retired,
     /// Only one snapshot is applied at a time; no worker ever takes this lock.
     control: tokio::sync::Mutex<Control>,
     ended: Mutex<bool>,
@@ -82,9 +83,33 @@ struct Inner {
 struct Control {
     compiler: Compiler,
     /// Sockets that are open; the value says whether it is the one for virtual hosts.
-    sockets: BTreeMap<SocketAddr, bool>,
+    sockets: HashMap<SocketAddr, bool>,
+    /// Whether every socket that the table wants is open.
+    is_open: bool,
     /// Taken over and not asked for yet.
     adopted: BTreeMap<SocketAddr, Vec<std::net::TcpListener>>,
+}
+
+impl Control {
+    /// Sockets that the table wants no more, or for something else, and those that it wants and are not open; the value says
+    /// whether it is the one for virtual hosts.
+    fn differing(
+        &self,
+        table: &Table,
+        virtual_hosts: Option<SocketAddr>,
+    ) -> (BTreeSet<SocketAddr>, BTreeMap<SocketAddr, bool>) {
+        let shared = virtual_hosts.filter(|_| table.has_hosts());
+        let use_of = |address: SocketAddr| {
+            let is_shared = shared == Some(address);
+            (is_shared || table.by_listener(address).is_some()).then_some(is_shared)
+        };
+        let open = self.sockets.iter().map(|(address, used)| (*address, *used));
+        let gone = open.filter(|(address, used)| use_of(*address) != Some(*used));
+        let wanted = table.sockets().chain(shared);
+        let wanted = wanted.map(|address| (address, shared == Some(address)));
+        let new = wanted.filter(|(address, used)| self.sockets.get(address) != Some(used));
+        (gone.map(|(address, _)| address).collect(), new.collect())
+    }
 }
 
 impl Proxy {
@@ -134,9 +159,11 @@ impl Proxy {
                 epoch,
                 health,
                 departed: Departed::default(),
+                retired: Retired::default(),
                 control: tokio::sync::Mutex::new(Control {
                     compiler,
-                    sockets: BTreeMap::new(),
+                    sockets: HashMap::new(),
+                    is_open: true,
                     adopted: BTreeMap::new(),
                 }),
                 ended: Mutex::new(false),
@@ -156,16 +183,17 @@ impl Proxy {
         let mut control = self.inner.control.lock().await;
         let before = self.inner.tables.load_full();
         let mut outcome = Applied::default();
-        let kept: Vec<weir_model::Gateway> = before
-            .gateways()
-            .filter(|gateway| {
-                refused
-                    .iter()
-                    .any(|refusal| refusal.gateway == gateway.name().as_str())
-            })
-            .filter(|gateway| snapshot.gateway(gateway.name().as_str()).is_none())
-            .map(|gateway| gateway.source.clone())
-            .collect();
+        let kept: Vec<Arc<weir_model::Gateway>> = if refused.is_empty() {
+            Vec::new()
+        } else {
+            let refused: HashSet<&str> = refused.iter().map(|refusal| refusal.gateway.as_str()).collect();
+            before
+                .gateways()
+                .filter(|gateway| refused.contains(gateway.name().as_str()))
+                .filter(|gateway| snapshot.gateway(gateway.name().as_str()).is_none())
+                .map(|gateway| Arc::clone(&gateway.source))
+                .collect()
+        };
         let compiled = if kept.is_empty() {
             control.compiler.compile(
                 snapshot,
@@ -177,7 +205,8 @@ impl Proxy {
         } else {
             // New gateways first: of two that want one socket the kept one gives way.
             let all = snapshot.gateways().iter().cloned().chain(kept).collect();
-            let (sound, problems) = Snapshot::sound_part(snapshot.namespace(), snapshot.generation(), all);
+            let (sound, problems) =
+                Snapshot::sound_part_shared(snapshot.namespace(), snapshot.generation(), all);
             outcome.refused.extend(problems.into_iter().map(|p| Refusal {
                 gateway: p.gateway.to_string(),
                 reason: p.kind.to_string(),
@@ -191,48 +220,43 @@ impl Proxy {
             )
         };
         outcome.refused.extend(control.compiler.take_refused());
-        self.swap(&mut control, compiled, &mut outcome).await;
+        self.swap(&mut control, compiled, &before, &mut outcome).await;
+        drop(before);
+        self.inner.retired.release();
         outcome
     }
 
     /// Opens, swaps, closes: in this order no request meets a closed door.
-    async fn swap(&self, control: &mut Control, table: Table, outcome: &mut Applied) {
+    async fn swap(&self, control: &mut Control, table: Table, before: &Table, outcome: &mut Applied) {
         let inner = &self.inner;
-        let mut wanted: BTreeMap<SocketAddr, bool> =
-            table.sockets().map(|address| (address, false)).collect();
-        if let Some(address) = inner.config.virtual_hosts
-            && table.has_hosts()
-        {
-            wanted.insert(address, true);
-        }
         // A socket that is to be used otherwise, or overlaps a new one, must be closed first.
-        let gone: BTreeSet<SocketAddr> = control
-            .sockets
-            .iter()
-            .filter(|(address, virtual_hosts)| wanted.get(address) != Some(virtual_hosts))
-            .map(|(address, _)| *address)
-            .collect();
+        let (gone, new) = if control.is_open && table.shares_sockets(before) {
+            Default::default()
+        } else {
+            control.differing(&table, inner.config.virtual_hosts)
+        };
+        // Until the end: who drops this half way finds out with the next snapshot.
+        control.is_open = false;
+        let refused = outcome.refused.len();
         let mut opened = Vec::new();
         let mut delayed = Vec::new();
-        for (address, virtual_hosts) in &wanted {
-            if control.sockets.get(address) == Some(virtual_hosts) {
-                continue;
-            }
+        for (address, virtual_hosts) in new {
             if gone.iter().any(|gone| gone.port() == address.port()) {
-                delayed.push((*address, *virtual_hosts));
+                delayed.push((address, virtual_hosts));
                 continue;
             }
-            let adopted = control.adopted.remove(address);
-            match self.open_or_adopt(*address, adopted) {
-                Ok(sockets) => opened.push((*address, *virtual_hosts, sockets)),
+            let adopted = control.adopted.remove(&address);
+            match self.open_or_adopt(address, adopted) {
+                Ok(sockets) => opened.push((address, virtual_hosts, sockets)),
                 Err(error) => outcome
                     .refused
-                    .push(refusal(&table, *address, *virtual_hosts, &error)),
+                    .push(refusal(&table, address, virtual_hosts, &error)),
             }
         }
         let table = Arc::new(table);
-        let before = inner.tables.swap(Arc::clone(&table));
-        inner.departed.note(&before, &table, Instant::now());
+        let replaced = inner.tables.swap(Arc::clone(&table));
+        inner.departed.note(&replaced, &table, Instant::now());
+        inner.retired.keep(replaced);
         inner.health.follow();
         for address in gone {
             control.sockets.remove(&address);
@@ -262,6 +286,7 @@ impl Proxy {
                     .await;
             }
         }
+        control.is_open = outcome.refused.len() == refused;
     }
 
     fn open_or_adopt(
@@ -335,9 +360,12 @@ impl Proxy {
     }
 
     /// Gateways that are served, in the order of the snapshot.
-    pub fn gateways(&self) -> Vec<weir_model::Gateway> {
+    pub fn gateways(&self) -> Vec<Arc<weir_model::Gateway>> {
         let table = self.inner.tables.load_full();
-        table.gateways().map(|gateway| gateway.source.clone()).collect()
+        table
+            .gateways()
+            .map(|gateway| Arc::clone(&gateway.source))
+            .collect()
     }
 
     /// What would be refused of a snapshot by its content alone: the compiler of the data plane looks at it, and no
@@ -361,11 +389,15 @@ impl Proxy {
 
     /// Sockets that are open.
     pub async fn sockets(&self) -> Vec<SocketAddr> {
-        self.inner.control.lock().await.sockets.keys().copied().collect()
+        let control = self.inner.control.lock().await;
+        let mut sockets: Vec<SocketAddr> = control.sockets.keys().copied().collect();
+        sockets.sort_unstable();
+        sockets
     }
 
     /// Cumulative figures since the start.
     pub fn frame(&self) -> Frame {
+        self.inner.retired.release();
         let table = self.inner.tables.load_full();
         let now_ms = u64::try_from(self.inner.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         Frame {
@@ -510,74 +542,6 @@ fn refusal(table: &Table, address: SocketAddr, virtual_hosts: bool, error: &std:
             .map(|gateway| gateway.name().to_string())
             .unwrap_or_default(),
         reason,
-    }
-}
-
-fn gateway_frame(gateway: &Gateway, now_ms: u64) -> GatewayFrame {
-    GatewayFrame {
-        name: gateway.name().clone(),
-        requests: gateway.live.shards.sum(|shard| &shard.requests),
-        unrouted: gateway.live.shards.sum(|shard| &shard.unrouted),
-        routes: gateway
-            .source
-            .routes
-            .iter()
-            .zip(&gateway.routes)
-            .map(|(source, route)| route_frame(source, route, now_ms))
-            .collect(),
-    }
-}
-
-fn route_frame(source: &weir_model::Route, route: &crate::table::Route, now_ms: u64) -> RouteFrame {
-    let shards = &route.live.shards;
-    let mut outcomes = OutcomeCounts::default();
-    let mut latency = LatencyCounts::default();
-    for shard in shards.iter() {
-        shard.outcomes.read_into(&mut outcomes, &mut latency);
-    }
-    let instances = match &route.next {
-        Next::Gateway(_) => Vec::new(),
-        Next::Endpoints(endpoints) => (0..)
-            .zip(&endpoints.all)
-            .map(|(index, endpoint)| instance_frame(endpoint, index >= endpoints.serving, now_ms))
-            .collect(),
-    };
-    RouteFrame {
-        name: source.name.clone(),
-        requests: shards.sum(|shard| &shard.requests),
-        by_condition: shards.sum(|shard| &shard.by_condition),
-        by_cookie: shards.sum(|shard| &shard.by_cookie),
-        in_flight: shards.sum(|shard| &shard.in_flight),
-        retries: shards.sum(|shard| &shard.retries),
-        outcomes,
-        bytes_in: shards.sum(|shard| &shard.bytes_in),
-        bytes_out: shards.sum(|shard| &shard.bytes_out),
-        latency,
-        instances,
-    }
-}
-
-fn instance_frame(endpoint: &crate::table::Endpoint, is_draining: bool, now_ms: u64) -> InstanceFrame {
-    let state = if is_draining {
-        EndpointState::Draining
-    } else {
-        endpoint.live.state(now_ms)
-    };
-    let shards = &endpoint.live.shards;
-    let mut outcomes = OutcomeCounts::default();
-    let mut latency = LatencyCounts::default();
-    for shard in shards.iter() {
-        shard.outcomes.read_into(&mut outcomes, &mut latency);
-    }
-    InstanceFrame {
-        id: endpoint.id.clone(),
-        address: format!("{}:{}", endpoint.host, endpoint.port),
-        requests: shards.sum(|shard| &shard.requests),
-        in_flight: shards.sum(|shard| &shard.in_flight),
-        outcomes,
-        latency,
-        state,
-        last_check: endpoint.live.last_check(),
     }
 }
 

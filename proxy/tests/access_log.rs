@@ -103,13 +103,27 @@ fn stable(line: &str) -> String {
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// One request and its answer.
+/// One request and its answer; the head of that.
 #[track_caller]
-fn exchange(client: &mut Peer, server: &mut Peer, request: impl AsRef<[u8]>) {
+fn exchange(client: &mut Peer, server: &mut Peer, request: impl AsRef<[u8]>) -> String {
     client.send(request);
+    answer(client, server)
+}
+
+#[track_caller]
+fn answer(client: &mut Peer, server: &mut Peer) -> String {
     server.head();
     server.send(ANSWER);
-    client.response();
+    client.response().0
+}
+
+/// As [`exchange`], on a new connection to the origin, which is given too.
+#[track_caller]
+fn first_exchange(client: &mut Peer, origin: &Origin, request: impl AsRef<[u8]>) -> (Peer, String) {
+    client.send(request);
+    let mut server = origin.accept();
+    let head = answer(client, &mut server);
+    (server, head)
 }
 
 fn get(path: &str) -> String {
@@ -142,11 +156,7 @@ fn a_request_has_a_record_for_each_level() {
     let (origin, log) = (Origin::start(), Logged::json());
     let world = log.world(&origin);
     let mut client = world.client();
-    client.send(get("/a?b=c"));
-    let mut server = origin.accept();
-    server.head();
-    server.send(ANSWER);
-    client.response();
+    first_exchange(&mut client, &origin, get("/a?b=c"));
     let lines = log.lines(2);
     let rest = r##""Tq":#,"Tw":0,"Tc":#,"Tr":#,"Tt":#,"ST":200,"B":40,"CC":"-","CS":"-","tsc":"----","ac":1,"fc":1,"bc":1,"sc":1,"rc":0,"sq":0,"bq":0,"hr":"","hs":"","r":"GET /a?b=c HTTP/1.1"}"##;
     let (g, weights) = names(G);
@@ -186,11 +196,7 @@ fn a_chain_by_host_name_has_records_for_every_gateway() {
         ),
     ]);
     let mut client = Peer::connect(hosts.address());
-    client.send(get("/"));
-    let mut server = origin.accept();
-    server.head();
-    server.send(ANSWER);
-    client.response();
+    first_exchange(&mut client, &origin, get("/"));
     let records = log.records(7);
     let mut expected = Vec::new();
     let (outer, _) = names("outer");
@@ -284,13 +290,11 @@ fn the_combined_form_is_one_line_per_request() {
     let (origin, log) = (Origin::start(), Logged::new(LogFormat::Combined));
     let world = log.world(&origin);
     let mut client = world.client();
-    client.send(
+    first_exchange(
+        &mut client,
+        &origin,
         b"GET /\" HTTP/1.1\r\nHost: x\r\nReferer: http://a/\"\\\r\nUser-Agent: \xc3\xa9\tMozilla\r\n\r\n",
     );
-    let mut server = origin.accept();
-    server.head();
-    server.send(ANSWER);
-    client.response();
     let line = log.lines(1).remove(0);
     let pattern = concat!(
         r#"^127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] "GET /\\" HTTP/1\.1" 200 40 "#,
@@ -304,11 +308,7 @@ fn a_file_that_was_moved_away_is_opened_anew() {
     let (origin, log) = (Origin::start(), Logged::json());
     let world = log.world(&origin);
     let mut client = world.client();
-    client.send(get("/one"));
-    let mut server = origin.accept();
-    server.head();
-    server.send(ANSWER);
-    client.response();
+    let (mut server, _) = first_exchange(&mut client, &origin, get("/one"));
     log.lines(2);
     let old = log.folder.path().join("access.log.1");
     std::fs::rename(log.path(), &old).unwrap();
@@ -329,11 +329,7 @@ fn an_output_that_fails_costs_records_and_nothing_else() {
     };
     let world = World::with(config, &origin);
     let mut client = world.client();
-    client.send(get("/"));
-    let mut server = origin.accept();
-    server.head();
-    server.send(ANSWER);
-    client.response();
+    let (mut server, _) = first_exchange(&mut client, &origin, get("/"));
     exchange(&mut client, &mut server, get("/"));
     eventually("the loss is counted", || {
         world.metric("weir_access_log_dropped_total", "") == 4.0
@@ -351,11 +347,7 @@ fn a_sample_has_whole_requests() {
     });
     let world = log.world(&origin);
     let mut client = world.client();
-    client.send(get("/0"));
-    let mut server = origin.accept();
-    server.head();
-    server.send(ANSWER);
-    client.response();
+    let (mut server, _) = first_exchange(&mut client, &origin, get("/0"));
     for number in 1..7 {
         exchange(&mut client, &mut server, get(&format!("/{number}")));
     }
@@ -375,11 +367,7 @@ fn the_time_between_requests_counts_only_if_asked_for() {
         let log = log.set(|log| log.idle_time = idle_time);
         let world = log.world(&origin);
         let mut client = world.client();
-        client.send(get("/"));
-        let mut server = origin.accept();
-        server.head();
-        server.send(ANSWER);
-        client.response();
+        let (mut server, _) = first_exchange(&mut client, &origin, get("/"));
         log.records(2);
         std::thread::sleep(PAUSE);
         exchange(&mut client, &mut server, get("/"));
@@ -431,11 +419,7 @@ fn cookies_of_a_sticky_gateway_show() {
     sticky.sticky = Sticky::Route;
     world.apply(vec![sticky]);
     let mut client = world.client();
-    client.send(get("/"));
-    let mut server = origin.accept();
-    server.head();
-    server.send(ANSWER);
-    let (head, _) = client.response();
+    let (mut server, head) = first_exchange(&mut client, &origin, get("/"));
     let cookie = support::header(&head, "set-cookie").unwrap();
     let cookie = cookie.split(';').next().unwrap();
     let again = format!("GET / HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n");

@@ -49,6 +49,14 @@ impl Relay {
     /// # Panics
     /// If no port can be bound.
     pub async fn to(port: u16) -> Self {
+        Self::to_address((Ipv4Addr::LOCALHOST, port).into()).await
+    }
+
+    /// A relay to a server. Needs a runtime.
+    ///
+    /// # Panics
+    /// If no port can be bound.
+    pub async fn to_address(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("a port is free");
@@ -56,7 +64,7 @@ impl Relay {
         let end = CancellationToken::new();
         let own = listener.local_addr().expect("it is bound").port();
         let ended = end.clone();
-        tokio::spawn(ended.run_until_cancelled_owned(accept(listener, port, now, end.clone())));
+        tokio::spawn(ended.run_until_cancelled_owned(accept(listener, server, now, end.clone())));
         Self {
             port: own,
             fault,
@@ -75,17 +83,22 @@ impl Relay {
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, fault: watch::Receiver<Fault>, end: CancellationToken) {
+async fn accept(
+    listener: TcpListener,
+    server: SocketAddr,
+    fault: watch::Receiver<Fault>,
+    end: CancellationToken,
+) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
             continue;
         };
-        let serving = serve(client, port, fault.clone());
+        let serving = serve(client, server, fault.clone());
         tokio::spawn(end.clone().run_until_cancelled_owned(serving));
     }
 }
 
-async fn serve(client: TcpStream, port: u16, mut fault: watch::Receiver<Fault>) {
+async fn serve(client: TcpStream, server: SocketAddr, mut fault: watch::Receiver<Fault>) {
     let _ = client.set_nodelay(true);
     let now = *fault.borrow_and_update();
     match now {
@@ -93,7 +106,7 @@ async fn serve(client: TcpStream, port: u16, mut fault: watch::Receiver<Fault>) 
         Fault::Silence => return silent(&mut fault).await,
         Fault::None | Fault::Delay(_) => {}
     }
-    let Ok(server) = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await else {
+    let Ok(server) = TcpStream::connect(server).await else {
         return reset(client);
     };
     let _ = server.set_nodelay(true);

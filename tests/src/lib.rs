@@ -7,9 +7,12 @@
 //!
 //! **Absent.** No mocks: suites run the real parts.
 
+pub mod binaries;
 mod certificates;
+pub mod disk;
 pub mod faults;
 pub mod load;
+pub mod network;
 pub mod ports;
 pub mod postgres;
 pub mod processes;

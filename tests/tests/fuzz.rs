@@ -1,88 +1,28 @@
-//! A short round of every fuzz target: seeds, mutated with a fixed seed, so that a failure comes again.
-//!
-//! `WEIR_MUTATION_SECONDS` makes the rounds longer, `WEIR_MUTATION_SEED` makes them others. For long runs see
-//! `docs/testing.md`.
+//! A short round of every fuzz target. For long runs see `docs/testing.md`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "the targets are shared with cargo-fuzz")]
 
+#[path = "../../proxy/tests/support/mutate.rs"]
+mod mutate;
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
-/// Marsaglia's xorshift, 64 bits.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Below `end`, or 0.
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % (end.max(1) as u64)).unwrap()
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-}
-
-fn mutated(random: &mut Random, seeds: &[Vec<u8>], words: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = random.of(seeds).clone();
-    for _ in 0..=random.below(4) {
-        let at = random.below(bytes.len() + 1);
-        let end = (at + random.below(12)).min(bytes.len());
-        match random.below(8) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-            1 if at < bytes.len() => bytes[at] = u8::try_from(random.below(256)).unwrap(),
-            2 => drop(bytes.drain(at..end)),
-            3 => {
-                let piece = bytes[at..end].to_vec();
-                let to = random.below(bytes.len() + 1);
-                bytes.splice(to..to, piece);
-            }
-            4 => {
-                let other = random.of(seeds);
-                let from = random.below(other.len() + 1);
-                let until = (from + random.below(60)).min(other.len());
-                bytes.splice(at..end, other[from..until].iter().copied());
-            }
-            5 => bytes.truncate(at),
-            _ => drop(bytes.splice(at..at, random.of(words).iter().copied())),
-        }
-    }
-    bytes
-}
+use self::mutate::HTTP;
 
 /// Calls the target with the seeds and, for a bounded time, with what is made of them.
 fn round(target: fn(&[u8]), seeds: Vec<Vec<u8>>, words: &[&[u8]]) {
-    let number = |name: &str, default| {
-        std::env::var(name).map_or(default, |text| text.parse::<u64>().expect("a number"))
-    };
-    let bound = Duration::from_secs(number("WEIR_MUTATION_SECONDS", 2));
-    let mut random = Random(number("WEIR_MUTATION_SEED", 20_261_122) | 1);
     for seed in &seeds {
         target(seed);
     }
-    let began = Instant::now();
-    while began.elapsed() < bound {
-        for _ in 0..50 {
-            let bytes = mutated(&mut random, &seeds, words);
-            if let Err(panic) = std::panic::catch_unwind(|| target(&bytes)) {
-                eprintln_bytes(&bytes);
-                std::panic::resume_unwind(panic);
-            }
+    mutate::round(2, &seeds, words, |bytes| {
+        if let Err(panic) = std::panic::catch_unwind(|| target(bytes)) {
+            eprintln_bytes(bytes);
+            std::panic::resume_unwind(panic);
         }
-    }
+    });
 }
 
 #[expect(clippy::print_stderr, reason = "the bytes are what a failure is about")]
@@ -93,36 +33,6 @@ fn eprintln_bytes(bytes: &[u8]) {
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
-
-const HTTP: &[&[u8]] = &[
-    b"\r",
-    b"\n",
-    b"\r\n",
-    b"\r\n\r\n",
-    b"\0",
-    b" ",
-    b"\t",
-    b":",
-    b",",
-    b";",
-    b"0",
-    b"5",
-    b"ff",
-    b"\x80",
-    b"chunked",
-    b"Transfer-Encoding: chunked\r\n",
-    b"Content-Length: 3\r\n",
-    b"Connection: close\r\n",
-    b"Connection: x\r\n",
-    b"Host: x\r\n",
-    b"HTTP/1.0",
-    b"http://h/",
-    b"Upgrade: x\r\n",
-    b"TE: trailers\r\n",
-    b"Cookie: a=b\r\n",
-    b"X-Forwarded-For: 1.2.3.4\r\n",
-    b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
-];
 
 #[test]
 fn request_head() {
@@ -268,6 +178,12 @@ fn condition() {
     );
 }
 
+/// What parsers of YAML stumble over, and more.
+fn with_yaml<'w>(words: &[&'w [u8]]) -> Vec<&'w [u8]> {
+    const YAML: [&[u8]; 9] = [b"\n", b": ", b"- ", b"{", b"}", b"[", b"]", b"\"", b"'"];
+    [&YAML[..], words].concat()
+}
+
 /// Files of a folder of the repository that end with this.
 fn files(folder: &str, end: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
@@ -295,16 +211,7 @@ fn artifact() {
     round(
         targets::artifact,
         seeds,
-        &[
-            b"\n",
-            b": ",
-            b"- ",
-            b"{",
-            b"}",
-            b"[",
-            b"]",
-            b"\"",
-            b"'",
+        &with_yaml(&[
             b"|\n",
             b"&a ",
             b"*a",
@@ -321,7 +228,7 @@ fn artifact() {
             b"ref: ",
             b"\t",
             b"\xc3\xa9",
-        ],
+        ]),
     );
 }
 
@@ -333,16 +240,7 @@ fn compose() {
             "version: '3'\nservices:\n  web: {image: a, ports: ['80:80', 443/tcp], depends_on: [db], environment: {DB: 'http://db:5432/x', B: $$x}}\n  db: {build: ., expose: [5432], command: [a, b]}\n",
             "a: {image: x, ports: [{target: 80, protocol: tcp}], environment: [A=b:9, C]}\nb: {image: y}\n",
         ]),
-        &[
-            b"\n",
-            b": ",
-            b"- ",
-            b"{",
-            b"}",
-            b"[",
-            b"]",
-            b"\"",
-            b"'",
+        &with_yaml(&[
             b"$",
             b":",
             b"/",
@@ -353,7 +251,7 @@ fn compose() {
             b"~",
             b"#",
             b"-",
-        ],
+        ]),
     );
 }
 

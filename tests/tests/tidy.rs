@@ -156,6 +156,58 @@ fn the_agent_links_no_driver_no_database_and_no_control() {
     assert!(linked.is_empty(), "weir-agent links {linked:?}");
 }
 
+/// Stores that a program can leave out. The embedded one and the sharing of it are part of control.
+const OPTIONAL_STORES: &[(&str, &[&str])] = &[
+    (
+        "weir-agent",
+        &["embedded", "file", "remote", "etcd", "consul", "zookeeper"],
+    ),
+    ("weir-control", &["file", "etcd", "consul", "zookeeper"]),
+    ("weir", &["file", "etcd", "consul", "zookeeper"]),
+];
+
+/// Every program has each store by default, and can be built without any of them: a dependency with default features
+/// would bring them all back.
+#[test]
+fn programs_pass_the_features_of_the_stores_on() {
+    let metadata = metadata();
+    let packages = workspace(&metadata);
+    let find = |name: &str| {
+        packages
+            .iter()
+            .find(|package| package.name.as_str() == name)
+            .unwrap()
+    };
+    let users = ["weir-store", "weir-agent", "weir-control"];
+    for (name, stores) in OPTIONAL_STORES {
+        let package = find(name);
+        let default: BTreeSet<&str> = package.features["default"].iter().map(String::as_str).collect();
+        assert_eq!(default, stores.iter().copied().collect(), "{name}");
+        let of_ours: Vec<_> = package
+            .dependencies
+            .iter()
+            .filter(|d| d.kind != DependencyKind::Development && users.contains(&d.name.as_str()))
+            .collect();
+        for dependency in &of_ours {
+            assert!(!dependency.uses_default_features, "{name} -> {}", dependency.name);
+            for store in *stores {
+                let passed = format!("{}/{store}", dependency.name);
+                assert!(package.features[*store].contains(&passed), "{name}: {passed}");
+                let fixed = dependency.features.iter().any(|feature| feature == store);
+                assert!(!fixed, "{name} always has {passed}");
+            }
+        }
+        assert!(
+            of_ours.iter().any(|dependency| dependency.name == "weir-store"),
+            "{name}"
+        );
+    }
+    let stores = &find("weir-store").features;
+    for store in OPTIONAL_STORES[0].1 {
+        assert!(stores.contains_key(*store), "{store}");
+    }
+}
+
 #[test]
 fn every_crate_inherits_the_lints() {
     for package in workspace(&metadata()) {

@@ -86,11 +86,22 @@ impl Drop for SocketFile {
 }
 
 impl Bound {
-    /// Where others reach it: with a scheme if that is TLS.
-    pub(crate) fn advertised(&self) -> String {
-        match self.tls {
-            Some(_) => format!("https://{}", self.address),
+    /// Where others reach it: what they are to be told, else the address that is bound. With a scheme if that is TLS.
+    pub(crate) fn advertised(&self, told: Option<&str>) -> String {
+        let address = match told {
+            Some(told) if told.contains("://") || told.starts_with("unix:") => return told.to_owned(),
+            Some(told) => told.to_owned(),
             None => self.address.to_string(),
+        };
+        if told.is_none() && self.address.ip().is_unspecified() {
+            tracing::warn!(
+                address,
+                "others are told an address that leads to this agent from its own host alone; advertise another"
+            );
+        }
+        match self.tls {
+            Some(_) => format!("https://{address}"),
+            None => address,
         }
     }
 }

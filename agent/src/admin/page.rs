@@ -109,13 +109,21 @@ fn write_gateway(html: &mut String, gateway: &GatewayView) -> fmt::Result {
     }
     write!(
         html,
-        "; {} requests, {}/s, {} without a route</span></h2><table><tr><th>route, instance<th class=l>state\
+        "; {} without a route</span></h2><table><tr><th>route, instance<th class=l>state\
          <th>weight<th>rate/s<th>requests<th>in flight<th>2xx<th>3xx<th>4xx<th>5xx<th>5xx/s<th>errors<th>retries\
          <th>p50 ms<th>p90 ms<th>p99 ms<th>in<th>out<th class=l>last check",
-        gateway.requests,
-        Optional(gateway.rate),
         gateway.unrouted,
     )?;
+    write!(
+        html,
+        "<tr class=r><td>all routes<td class=\"l {state}\">{state}<td>",
+        state = gateway.state
+    )?;
+    let total = |of: fn(&RouteView) -> u64| gateway.routes.iter().map(of).sum::<u64>();
+    let retries = total(|route| route.retries).to_string();
+    let (received, sent) = (total(|route| route.bytes_in), total(|route| route.bytes_out));
+    write_figures(html, &gateway.figures, &retries, received, sent)?;
+    html.push_str("<td>");
     for route in &gateway.routes {
         write_route(html, route)?;
     }
@@ -244,7 +252,8 @@ mod tests {
 
     #[test]
     fn it_has_what_there_is_and_nothing_becomes_a_tag() {
-        let shown = statistics(&frame(2_000, 100, &[EndpointState::Down]), None, &[]);
+        let before = frame(1_500, 50, &[EndpointState::Down]);
+        let shown = statistics(&frame(2_000, 100, &[EndpointState::Down]), Some(&before), &[]);
         let status = json!({
             "id": "edge-1", "version": "0.1.0", "uptime_ms": 61_000, "generation": 7,
             "digest": "sha256:0123456789abcdef", "store": "etcd", "stale_ms": 5_000,
@@ -264,6 +273,11 @@ mod tests {
             "class=\"l down\">down",
             "connected in 1 ms",
             "<td class=bad>10",
+            "last 0 s",
+            "all routes<td class=\"l down\">down",
+            // Rate, requests and in flight of the route; latencies of the instance.
+            "down<td>0%<td>100<td>100<td>3",
+            "<td>2.00<td>2.00<td>2.00",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }

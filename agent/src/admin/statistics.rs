@@ -3,7 +3,7 @@
 //! Rates, shares and percentiles are of the last ten seconds as far as they are known; the very first reading has none.
 //! Everything else counts from the start of the agent.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use weir_model::{
@@ -33,11 +33,12 @@ pub(super) struct GatewayView {
     /// `address:port`, if it has a socket of its own.
     pub(super) listener: Option<String>,
     pub(super) virtual_hosts: Vec<String>,
-    pub(super) requests: u64,
-    /// Per second.
-    pub(super) rate: Option<f64>,
+    /// `up`, `down` (no route can be taken), `part` (some cannot, or not with all instances).
+    pub(super) state: &'static str,
     /// Requests for which there was no route.
     pub(super) unrouted: u64,
+    #[serde(flatten)]
+    pub(super) figures: Figures,
     pub(super) routes: Vec<RouteView>,
 }
 
@@ -89,14 +90,14 @@ pub(super) struct Figures {
 }
 
 /// Statistics of a frame, and of what came after an earlier one of the same run. `gateways` are those of the table.
-pub(super) fn statistics(now: &Frame, base: Option<&Frame>, gateways: &[Gateway]) -> Statistics {
+pub(super) fn statistics(now: &Frame, base: Option<&Frame>, gateways: &[Arc<Gateway>]) -> Statistics {
     let base = base.filter(|base| base.started_at_ms == now.started_at_ms && base.at_ms < now.at_ms);
     let window = Window {
         seconds: base.map(|base| real(now.at_ms - base.at_ms) / 1_000.0),
     };
     let sources: HashMap<&str, &Gateway> = gateways
         .iter()
-        .map(|gateway| (gateway.name.as_str(), gateway))
+        .map(|gateway| (gateway.name.as_str(), &**gateway))
         .collect();
     let before: HashMap<&str, &GatewayFrame> = base
         .into_iter()
@@ -113,6 +114,23 @@ pub(super) fn statistics(now: &Frame, base: Option<&Frame>, gateways: &[Gateway]
         at_ms: now.at_ms,
         gateways: now.gateways.iter().map(view).collect(),
     }
+}
+
+/// What the routes of a gateway have together: outcomes, latencies, requests under way.
+fn sum(gateway: &GatewayFrame) -> (OutcomeCounts, LatencyCounts, u64) {
+    let mut outcomes = OutcomeCounts::default();
+    let (mut latency, mut in_flight) = (LatencyCounts::default(), 0);
+    for route in &gateway.routes {
+        for (sum, count) in outcomes.classes.iter_mut().zip(route.outcomes.classes) {
+            *sum += count;
+        }
+        for (kind, count) in &route.outcomes.errors {
+            *outcomes.errors.entry(kind.clone()).or_default() += count;
+        }
+        latency.add(&route.latency);
+        in_flight += route.in_flight;
+    }
+    (outcomes, latency, in_flight)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +156,10 @@ impl Window {
             let source = source.and_then(|source| source.routes.iter().find(|own| own.name == route.name));
             self.route(route, before, source)
         });
+        let routes: Vec<RouteView> = routes.collect();
+        let (outcomes, latency, in_flight) = sum(gateway);
+        let earlier = before.map(|before| (before.requests, sum(before)));
+        let is = |states: &'static [&'static str]| move |route: &RouteView| states.contains(&route.state);
         GatewayView {
             name: gateway.name.to_string(),
             protocol: match source.map(|source| source.protocol) {
@@ -148,10 +170,22 @@ impl Window {
                 .and_then(|source| source.listener)
                 .map(|listener| std::net::SocketAddr::new(listener.address, listener.port).to_string()),
             virtual_hosts: source.map_or_else(Vec::new, |source| source.virtual_hosts.clone()),
-            requests: gateway.requests,
-            rate: self.rate(gateway.requests, before.map(|before| before.requests)),
+            state: if routes.iter().all(is(&["down"])) {
+                "down"
+            } else if routes.iter().all(is(&["up", "gateway"])) {
+                "up"
+            } else {
+                "part"
+            },
             unrouted: gateway.unrouted,
-            routes: routes.collect(),
+            figures: self.figures(
+                (gateway.requests, &outcomes, &latency),
+                earlier
+                    .as_ref()
+                    .map(|(requests, (outcomes, latency, _))| (*requests, outcomes, latency)),
+                in_flight,
+            ),
+            routes,
         }
     }
 
@@ -305,7 +339,15 @@ pub(super) mod tests {
         let shown = statistics(&now, Some(&before), &[]);
         assert_eq!(shown.window_s, Some(5.0));
         let gateway = &shown.gateways[0];
-        assert_eq!((gateway.requests, gateway.rate), (600, Some(100.0)));
+        assert_eq!(
+            (gateway.figures.requests, gateway.figures.rate),
+            (600, Some(100.0))
+        );
+        assert_eq!((gateway.state, gateway.figures.in_flight), ("part", 3));
+        assert_eq!(
+            (gateway.figures.error_rate, gateway.figures.p99_ms),
+            (Some(10.0), Some(2.0))
+        );
         let route = &gateway.routes[0];
         assert_eq!(route.state, "part");
         assert_eq!(
@@ -318,20 +360,18 @@ pub(super) mod tests {
             Some(120.0),
             "it was not there before"
         );
-        assert_eq!(
-            statistics(&frame(1, 1, &[Down]), None, &[]).gateways[0].routes[0].state,
-            "down"
-        );
+        let down = statistics(&frame(1, 1, &[Down]), None, &[]).gateways.remove(0);
+        assert_eq!((down.state, down.routes[0].state), ("down", "down"));
     }
 
     #[test]
     fn one_reading_has_no_rates_and_a_restart_is_no_window() {
         let mut before = frame(10_000, 600, &[]);
         let now = frame(15_000, 100, &[]);
-        assert_eq!(statistics(&now, None, &[]).gateways[0].rate, None);
+        assert_eq!(statistics(&now, None, &[]).gateways[0].figures.rate, None);
         before.started_at_ms = 500;
         let shown = statistics(&now, Some(&before), &[]);
-        assert_eq!((shown.window_s, shown.gateways[0].rate), (None, None));
+        assert_eq!((shown.window_s, shown.gateways[0].figures.rate), (None, None));
         assert_eq!(shown.gateways[0].routes[0].figures.p50_ms, None);
     }
 }

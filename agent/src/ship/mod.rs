@@ -14,6 +14,7 @@ mod client;
 use std::{
     collections::VecDeque,
     fmt::Write as _,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -37,7 +38,7 @@ use self::{
     bulk::{Document, Maker, Origin, Taken},
     client::{Address, Client},
 };
-use crate::backoff::Backoff;
+use crate::{Secret, backoff::Backoff};
 
 /// Batches of records (about 32 KiB each) that wait in the tap.
 const TAP_BATCHES: usize = 64;
@@ -51,6 +52,15 @@ const FLUSH: Duration = Duration::from_millis(500);
 const LAST_RECORDS: Duration = Duration::from_millis(200);
 /// Longest wait at the end for what is not shipped yet.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What Elasticsearch asks for, and what it is trusted by.
+#[derive(Clone, Debug, Default)]
+pub struct ElasticsearchAccess {
+    /// Certificates (PEM) that it is trusted by, for https; `None`: those of this host.
+    pub authority: Option<PathBuf>,
+    /// An API key, as Elasticsearch shows it (`encoded`) or as `ID:KEY`; `None`: none.
+    pub api_key: Option<Secret>,
+}
 
 /// Where and what to ship.
 #[derive(Debug)]
@@ -66,9 +76,17 @@ impl Shipping {
     /// # Errors
     /// The address is not one.
     pub fn new(url: &str) -> anyhow::Result<Self> {
+        Self::with_access(url, &ElasticsearchAccess::default())
+    }
+
+    /// As [`Shipping::new`], with more than the address says. Files are read now.
+    ///
+    /// # Errors
+    /// The address is not one, or the certificates or the key cannot be used.
+    pub fn with_access(url: &str, access: &ElasticsearchAccess) -> anyhow::Result<Self> {
         let (tap, records) = LogTap::new(TAP_BATCHES);
         Ok(Self {
-            address: Address::parse(url)?,
+            address: Address::parse(url, access)?,
             tap,
             records,
         })

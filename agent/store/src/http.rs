@@ -12,12 +12,14 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Method, Response, StatusCode, header::HeaderMap, redirect};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{StoreError, address::Address, tls};
 
 /// Longest silence before the answer's head or within its body.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// An endpoint that was silent for so long when the question was given up is not asked next.
+const LEFT_AFTER: Duration = Duration::from_millis(500);
 /// Longest time to connect.
 const CONNECT_MAX: Duration = Duration::from_millis(1500);
 /// Longest time for the whole body of an answer.
@@ -119,22 +121,34 @@ impl Http {
         loop {
             tries += 1;
             let at = self.current.load(Ordering::Relaxed) % self.endpoints.len();
-            let (error, seen) = match self.once(at, question).await {
-                Ok(response) => match read(response).await {
-                    Ok(read) => return Ok(read),
-                    Err(error) => (error, true),
-                },
+            let mut asked = Asked {
+                http: self,
+                at,
+                since: Instant::now(),
+                is_open: question.patience.is_zero(),
+            };
+            let outcome = match self.once(at, question).await {
+                Ok(response) => read(response).await.map_err(|error| (error, true)),
+                Err(failure) => Err(failure),
+            };
+            asked.is_open = false;
+            let (error, seen) = match outcome {
+                Ok(read) => return Ok(read),
                 Err(failure) => failure,
             };
-            // The next one is asked from now on, unless somebody has chosen another meanwhile.
-            let next = (at + 1) % self.endpoints.len();
-            let _ = self
-                .current
-                .compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+            self.leave(at);
             if tries >= self.endpoints.len() || (seen && !question.repeatable) {
                 return Err(error);
             }
         }
+    }
+
+    /// The next endpoint is asked from now on, unless somebody has chosen another meanwhile.
+    fn leave(&self, at: usize) {
+        let next = (at + 1) % self.endpoints.len();
+        let _ = self
+            .current
+            .compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// One endpoint; with an error, whether it may have seen the question.
@@ -168,6 +182,23 @@ impl Http {
             return Err((answered(status, &whole(response).await.unwrap_or_default()), true));
         }
         Ok(response)
+    }
+}
+
+/// A question that is under way. Whoever has less patience than [`SILENCE_MAX`] drops it; the endpoint that kept silent is
+/// left then, else such a caller would ask it for ever.
+struct Asked<'a> {
+    http: &'a Http,
+    at: usize,
+    since: Instant,
+    is_open: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if self.is_open && self.since.elapsed() >= LEFT_AFTER {
+            self.http.leave(self.at);
+        }
     }
 }
 

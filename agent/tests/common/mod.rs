@@ -149,7 +149,10 @@ pub(crate) async fn publish_document(
             key: format!("chunks/{generation}-test/0"),
             bytes: packed.len() as u64,
             sha256: weir_model::Digest::of(&packed).to_string().replace("sha256:", ""),
+            text: None,
+            gateways: None,
         }],
+        retired: None,
     };
     let key = format!("{PREFIX}/weir/snapshot/{}", manifest.chunks[0].key);
     store.put(&key, packed, Expect::Any, None).await.unwrap();

@@ -88,6 +88,8 @@ pub(crate) async fn run(demo: Demo, global: Global, output: Output) -> Result<()
         docker: weir_control::Docker::Off,
         virtual_hosts: None,
         workers: Some(usize::from(demo.workers)),
+        limit_processes: false,
+        events: weir_control::Retention::default(),
         keep_instances: false,
         gateway_ports: ports.gateways(),
         instance_ports: ports.instances(),

@@ -44,7 +44,7 @@ impl Output {
     pub(crate) fn new(global: &Global) -> Self {
         let plain = global.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            format: global.output,
+            format: if global.json { Format::Json } else { global.output },
             color: !plain && io::stdout().is_terminal(),
             quiet: global.quiet,
         }

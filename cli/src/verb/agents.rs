@@ -65,6 +65,9 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
             agent.version.clone(),
             time(agent.uptime_ms),
         ]);
+        if let Some(problem) = &agent.problem {
+            reasons.push_str(&format!("{} cannot be asked: {problem}\n", agent.agent));
+        }
         for refused in &agent.refused {
             let gateway = if refused.gateway.is_empty() {
                 "the whole document"
@@ -81,6 +84,12 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         return context.output.note("No agent is running.");
     }
     context.output.table(&table)?;
+    // What agents say comes from outside: nothing but lines of ours reaches the terminal.
+    let is_kept = |char: char| char == '\n' || !char.is_control();
+    let reasons: String = reasons
+        .chars()
+        .map(|char| if is_kept(char) { char } else { ' ' })
+        .collect();
     context.output.print(&reasons)
 }
 

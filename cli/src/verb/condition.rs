@@ -39,7 +39,27 @@ pub(crate) struct Condition {
     wait: bool,
 }
 
-fn strength(text: &str) -> Result<u32, String> {
+impl Condition {
+    /// Sets the condition of a route, or with `None` takes it away.
+    pub(crate) fn of(
+        gateway: String,
+        route: String,
+        condition: Option<String>,
+        strength: Option<u32>,
+    ) -> Self {
+        Self {
+            gateway,
+            route,
+            clear: condition.is_none(),
+            condition,
+            strength,
+            wait: false,
+        }
+    }
+}
+
+/// Reads a percentage.
+pub(crate) fn strength(text: &str) -> Result<u32, String> {
     tree::parts(text).ok_or_else(|| format!("`{text}` is not a percentage from 0 to 100"))
 }
 

@@ -6,10 +6,14 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Context, get::missing};
+use super::{
+    Context,
+    get::missing,
+    input::{Given, Input},
+};
 use crate::{
     client::{self, Client},
-    failure::{Failure, Source},
+    failure::Failure,
     kind::Kind,
     output::{Format, service_status},
     tree,
@@ -23,16 +27,21 @@ const POLL: Duration = Duration::from_millis(100);
 /// A deployment of that name is merged with the blueprint: services that it lacks are added, the others stay.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  weir deploy shop.yaml --wait\n  weir deploy shop:2 --deployment shop\n  \
+    after_help = "Examples:\n  weir deploy shop.yaml --wait\n  weir deploy shop:2 shop\n  \
     cat shop.yaml | weir deploy -"
 )]
 pub(crate) struct Deploy {
     /// File (or - for standard input), or the name of a stored blueprint
     #[arg(value_name = "FILE|BLUEPRINT")]
-    what: String,
+    what: Option<String>,
     /// Name of the deployment; default: the blueprint's
+    #[arg(value_name = "DEPLOYMENT", conflicts_with = "deployment")]
+    into: Option<String>,
+    /// The same as DEPLOYMENT
     #[arg(short, long, value_name = "NAME")]
     deployment: Option<String>,
+    #[command(flatten)]
+    input: Input,
     /// Wait until every service runs, at most --timeout
     #[arg(short, long)]
     wait: bool,
@@ -40,46 +49,43 @@ pub(crate) struct Deploy {
 
 impl Deploy {
     /// Into a deployment of this name.
-    pub(crate) fn into(what: String, deployment: String, wait: bool) -> Self {
+    pub(crate) fn into(what: Option<String>, input: Input, deployment: String, wait: bool) -> Self {
         Self {
             what,
+            into: None,
             deployment: Some(deployment),
+            input,
             wait,
         }
     }
 }
 
 pub(crate) async fn run(context: &Context, deploy: &Deploy) -> Result<(), Failure> {
-    let is_file = deploy.what == "-" || std::path::Path::new(&deploy.what).is_file();
-    let (method, path) = match &deploy.deployment {
+    let given = Given::of(deploy.what.as_deref(), &deploy.input)?;
+    let into = deploy.deployment.as_ref().or(deploy.into.as_ref());
+    let (method, path) = match into {
         Some(name) => (Method::PUT, client::artifact(Kind::Deployments, name)),
         None => (Method::POST, "/deployments".to_owned()),
     };
-    let answer = if is_file {
-        let source = Source::read(&deploy.what)?;
-        context
+    let answer = match given {
+        Given::Text(source) => context
             .client
             .send(method, &path, source.text.to_string())
             .await
-            .map_err(|error| source.blame(error))?
-    } else {
-        let blueprint = client::artifact(Kind::Blueprints, &deploy.what);
-        if context.client.find(&blueprint).await?.is_none() {
-            return Err(Failure::NotFound(format!(
-                "`{}` is neither a file nor a stored blueprint (see `weir get blueprints`)",
-                deploy.what
-            )));
+            .map_err(|error| source.blame(error))?,
+        Given::Stored(name) => {
+            let blueprint = client::artifact(Kind::Blueprints, &name);
+            if context.client.find(&blueprint).await?.is_none() {
+                return Err(Failure::NotFound(format!(
+                    "`{name}` is neither a file nor a stored blueprint (see `weir get blueprints`)"
+                )));
+            }
+            let reference = json!({"name": name});
+            context.client.send_value(method, &path, &reference).await?
         }
-        context
-            .client
-            .send_value(method, &path, &json!({"name": deploy.what}))
-            .await?
     };
     let mut deployment = last_object(&answer).cloned().unwrap_or(Value::Null);
-    let name = deploy
-        .deployment
-        .clone()
-        .unwrap_or_else(|| tree::name(&deployment));
+    let name = into.cloned().unwrap_or_else(|| tree::name(&deployment));
     if deploy.wait {
         let began = Instant::now();
         deployment = done(&context.client, &name, context.client.timeout()).await?;

@@ -6,13 +6,18 @@ pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod condition;
+pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod deploy;
 pub(crate) mod describe;
+pub(crate) mod diff;
+pub(crate) mod emit;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod generate;
 pub(crate) mod get;
 pub(crate) mod info;
+mod input;
 mod instances;
 pub(crate) mod logs;
 pub(crate) mod merge;
@@ -24,6 +29,7 @@ pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod undeploy;
 pub(crate) mod up;
+pub(crate) mod update_gateway;
 pub(crate) mod weight;
 
 use std::future::Future;
@@ -55,6 +61,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::DemoService(service) => return narrow(demo::service::run(service)),
         Command::Check(check) => return check::run(&check, output),
         Command::Completions(completions) => return completions::run(&completions, output),
+        Command::Version => return output.print(concat!("CLI version: ", env!("CARGO_PKG_VERSION"))),
         _ => {}
     }
     let context = Context {
@@ -66,6 +73,13 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             Command::Apply(apply) => apply::run(&context, &apply).await,
             Command::Get(get) => get::run(&context, &get).await,
             Command::Describe(describe) => describe::run(&context, &describe).await,
+            Command::Inspect(inspect) => get::inspect(&context, &inspect).await,
+            Command::Create(create) => create::create(&context, &create).await,
+            Command::Update(update) => create::update(&context, &update).await,
+            Command::Diff(diff) => diff::run(&context, &diff).await,
+            Command::Generate(generate) => generate::run(&context, &generate).await,
+            Command::UpdateGateway(update) => update_gateway::run(&context, update).await,
+            Command::Emit(emit) => emit::run(&context, &emit).await,
             Command::Delete(delete) => delete::run(&context, &delete).await,
             Command::Deploy(deploy) => deploy::run(&context, &deploy).await,
             Command::Merge(merge) => merge::run(&context, merge).await,
@@ -84,6 +98,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             Command::Info => info::run(&context).await,
             Command::Check(_)
             | Command::Completions(_)
+            | Command::Version
             | Command::Up(_)
             | Command::Demo(_)
             | Command::Restore(_)

@@ -54,26 +54,11 @@ pub(crate) async fn run(context: &Context, top: &Top) -> Result<(), Failure> {
         let value: Value = context.client.get("/traffic", &query).await?;
         return context.output.tree(&value);
     }
-    if top.once {
+    let shown = async || -> Result<String, Failure> {
         let traffic = traffic::read(&context.client, gateway, window_s).await?;
-        return context
-            .output
-            .print(&traffic::render(&traffic, context.output.color));
-    }
-    let mut signals = Signals::new()?;
-    let mut keys = Keys::new();
-    let mut screen = Screen::new();
-    let mut ticks = tokio::time::interval(top.interval.max(INTERVAL_MIN));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = signals.next() => return Ok(()),
-            () = keys.quit() => return Ok(()),
-        }
-        let traffic = traffic::read(&context.client, gateway, window_s).await?;
-        screen.draw(&traffic::render(&traffic, context.output.color))?;
-    }
+        Ok(traffic::render(&traffic, context.output.color))
+    };
+    show(context, top, shown).await
 }
 
 /// What each deployment asks for and has.
@@ -86,8 +71,17 @@ async fn allocation(context: &Context, top: &Top) -> Result<(), Failure> {
         let value = context.client.get("/allocation", &[]).await?;
         Ok(amounts(&value).render(context.output.color))
     };
+    show(context, top, shown).await
+}
+
+/// Prints a text once, or draws it anew until somebody ends it.
+async fn show(
+    context: &Context,
+    top: &Top,
+    text: impl AsyncFn() -> Result<String, Failure>,
+) -> Result<(), Failure> {
     if top.once {
-        return context.output.print(&shown().await?);
+        return context.output.print(&text().await?);
     }
     let mut signals = Signals::new()?;
     let mut keys = Keys::new();
@@ -100,7 +94,7 @@ async fn allocation(context: &Context, top: &Top) -> Result<(), Failure> {
             () = signals.next() => return Ok(()),
             () = keys.quit() => return Ok(()),
         }
-        screen.draw(&shown().await?)?;
+        screen.draw(&text().await?)?;
     }
 }
 

@@ -6,7 +6,12 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Context, deploy::services, get::missing};
+use super::{
+    Context,
+    deploy::services,
+    get::missing,
+    input::{Given, Input},
+};
 use crate::{client, failure::Failure, kind::Kind, tree};
 
 /// Between two looks at a deployment.
@@ -23,18 +28,31 @@ pub(crate) struct Undeploy {
     /// Name of the deployment
     name: String,
     /// Only this service: CLUSTER/SERVICE, or the service's name
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = ["file", "stdin"])]
     service: Option<String>,
+    /// Only the services of this stored blueprint
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["service", "file", "stdin"])]
+    blueprint: Option<String>,
+    /// Only the services of the blueprint in a file or standard input
+    #[command(flatten)]
+    input: Input,
     /// Also delete the deployment's external gateways, so that their ports are free
-    #[arg(long, conflicts_with = "service")]
+    #[arg(long, conflicts_with_all = ["service", "blueprint", "file", "stdin"])]
     gateways: bool,
     /// Wait until it is gone, at most --timeout
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = ["blueprint", "file", "stdin"])]
     wait: bool,
 }
 
 pub(crate) async fn run(context: &Context, undeploy: &Undeploy) -> Result<(), Failure> {
     let name = &undeploy.name;
+    let given = match &undeploy.blueprint {
+        Some(blueprint) => Some(Given::Stored(blueprint.clone())),
+        None => undeploy.input.read()?.map(Given::Text),
+    };
+    if let Some(given) = given {
+        return part(context, name, &given).await;
+    }
     let gone: Box<dyn Fn(&Value) -> bool> = match &undeploy.service {
         None => {
             all(context, name).await?;
@@ -73,6 +91,27 @@ pub(crate) async fn run(context: &Context, undeploy: &Undeploy) -> Result<(), Fa
         external_gateways(context, name, undeploy.gateways).await?;
     }
     Ok(())
+}
+
+/// Undeploys the services of a blueprint.
+async fn part(context: &Context, name: &str, given: &Given) -> Result<(), Failure> {
+    let path = client::artifact(Kind::Deployments, name);
+    let client = &context.client;
+    let sent = match given {
+        Given::Stored(blueprint) => {
+            let reference = json!({"name": blueprint});
+            client.send_value(Method::DELETE, &path, &reference).await
+        }
+        Given::Text(source) => client.send(Method::DELETE, &path, source.text.to_string()).await,
+    };
+    sent.map_err(|error| match given {
+        _ if error.is_not_found() => missing(error, Kind::Deployments, name),
+        Given::Text(source) => source.blame(error),
+        Given::Stored(_) => error.into(),
+    })?;
+    context.output.note(&format!(
+        "deployment {name}: undeploying what the blueprint names"
+    ))
 }
 
 /// Undeploys everything: the deployment as a blueprint is the list of what to remove.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::anyhow;
 use clap::Args;
-use weir_control::DockerFlags;
+use weir_control::{DockerFlags, EventFlags};
 
 use super::{Context, apply};
 use crate::{
@@ -55,6 +55,9 @@ pub(crate) struct Up {
     /// Leave instances running when this stops; the next start finds them again
     #[arg(long)]
     keep_instances: bool,
+    /// Make processors and memory of scales limits for processes as well, where this may make control groups
+    #[arg(long, env = "WEIR_LIMIT_PROCESSES")]
+    limit_processes: bool,
     /// File or folder to apply at the start; may be repeated
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<String>,
@@ -64,6 +67,9 @@ pub(crate) struct Up {
     /// Containers.
     #[command(flatten)]
     docker: DockerFlags,
+    /// Events.
+    #[command(flatten)]
+    events: EventFlags,
 }
 
 pub(crate) async fn run(up: Up, global: Global, output: Output) -> Result<(), Failure> {
@@ -94,6 +100,8 @@ pub(crate) async fn run(up: Up, global: Global, output: Output) -> Result<(), Fa
         virtual_hosts: up.ports.virtual_hosts,
         workers: up.workers.map(usize::from),
         keep_instances: up.keep_instances,
+        limit_processes: up.limit_processes,
+        events: up.events.retention(),
         gateway_ports: up.ports.gateway_ports,
         instance_ports: up.ports.instance_ports,
         authentication: !up.listen.ip().is_loopback() && !up.no_authentication,

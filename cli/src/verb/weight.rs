@@ -25,6 +25,17 @@ pub(crate) struct Weight {
     wait: bool,
 }
 
+impl Weight {
+    /// Sets weights, each `ROUTE=PERCENT`.
+    pub(crate) fn of(gateway: String, weights: Vec<String>) -> Self {
+        Self {
+            gateway,
+            weights,
+            wait: false,
+        }
+    }
+}
+
 pub(crate) async fn run(context: &Context, weight: &Weight) -> Result<(), Failure> {
     let typed = weight
         .weights

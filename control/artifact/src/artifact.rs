@@ -1,16 +1,20 @@
 //! The artifacts as checked values. Field names are Vamp's (spec of the artifacts §2 to §12).
 
-use std::fmt;
-
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use weir_model::{Condition, ConditionStrength, PathRewrite, Protocol, Sticky, Weight};
+use weir_model::{
+    Condition, ConditionStrength, GatewayOptions, PathRewrite, Protocol, RouteOptions, Sticky, Weight,
+};
 
 pub use self::{
+    kind::Kind,
+    service::{Cluster, Health, Intention, Phase, Service, ServiceInstance, ServiceRuntime, ServiceStatus},
     sla::{ClusterSla, Escalation, NamedEscalation, NamedSla, ScaleStep, Sla, SlaReference, SlaRule},
     workflow::{Period, Schedule, Start, TimeSchedule, Workflow, WorkflowStatus},
 };
 
+mod kind;
+mod service;
 mod sla;
 mod workflow;
 
@@ -45,107 +49,6 @@ pub enum Artifact {
     Deployment(Deployment),
     /// What other documents may import.
     Template(Template),
-}
-
-/// The kinds of artifacts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// `breeds`
-    Breed,
-    /// `blueprints`
-    Blueprint,
-    /// `slas`
-    Sla,
-    /// `scales`
-    Scale,
-    /// `escalations`
-    Escalation,
-    /// `routes`
-    Route,
-    /// `conditions`
-    Condition,
-    /// `rewrites`
-    Rewrite,
-    /// `workflows`
-    Workflow,
-    /// `gateways`
-    Gateway,
-    /// `deployments`
-    Deployment,
-    /// `templates`
-    Template,
-}
-
-impl Kind {
-    /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 12] = [
-        Self::Breed,
-        Self::Blueprint,
-        Self::Sla,
-        Self::Scale,
-        Self::Escalation,
-        Self::Route,
-        Self::Condition,
-        Self::Rewrite,
-        Self::Workflow,
-        Self::Gateway,
-        Self::Deployment,
-        Self::Template,
-    ];
-
-    /// `breed`, as documents say it.
-    pub const fn singular(self) -> &'static str {
-        match self {
-            Self::Breed => "breed",
-            Self::Blueprint => "blueprint",
-            Self::Sla => "sla",
-            Self::Scale => "scale",
-            Self::Escalation => "escalation",
-            Self::Route => "route",
-            Self::Condition => "condition",
-            Self::Rewrite => "rewrite",
-            Self::Workflow => "workflow",
-            Self::Gateway => "gateway",
-            Self::Deployment => "deployment",
-            Self::Template => "template",
-        }
-    }
-
-    /// `breeds`, as the paths of the API say it.
-    pub const fn plural(self) -> &'static str {
-        match self {
-            Self::Breed => "breeds",
-            Self::Blueprint => "blueprints",
-            Self::Sla => "slas",
-            Self::Scale => "scales",
-            Self::Escalation => "escalations",
-            Self::Route => "routes",
-            Self::Condition => "conditions",
-            Self::Rewrite => "rewrites",
-            Self::Workflow => "workflows",
-            Self::Gateway => "gateways",
-            Self::Deployment => "deployments",
-            Self::Template => "templates",
-        }
-    }
-
-    /// The kind of a path of the API; `None` for words that are not a kind.
-    pub fn from_plural(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.plural() == word)
-    }
-
-    /// The kind of a document's `kind`, singular or plural.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.singular() == word || kind.plural() == word)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.singular())
-    }
 }
 
 impl Artifact {
@@ -319,140 +222,6 @@ pub struct Blueprint {
     pub dialects: Map<String, Value>,
 }
 
-/// Services that do the same for others.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cluster {
-    /// Free content.
-    pub metadata: Metadata,
-    /// In order.
-    pub services: Vec<Service>,
-    /// Internal gateways by port name; the anonymous form stands under the only port, or
-    /// [`Cluster::ANONYMOUS`] while the breeds are references.
-    pub gateways: IndexMap<String, Gateway>,
-    /// Container network.
-    pub network: Option<String>,
-    /// What is promised, in place or by name.
-    pub sla: Option<ClusterSla>,
-    /// Driver to anything.
-    pub dialects: Map<String, Value>,
-    /// `None`: not given.
-    pub health_checks: Option<Vec<HealthCheck>>,
-}
-
-impl Cluster {
-    /// Key of the internal gateway that names no port, while the ports are not known.
-    pub const ANONYMOUS: &'static str = "_";
-}
-
-/// One breed, at one scale, in a cluster. Its identity is the breed's name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Service {
-    /// What is run.
-    pub breed: OrReference<Breed>,
-    /// Values for the breed's variables.
-    pub environment_variables: IndexMap<String, Option<String>>,
-    /// `None`: the configured default.
-    pub scale: Option<OrReference<Scale>>,
-    /// Driver arguments, in order.
-    pub arguments: Vec<(String, String)>,
-    /// `None`: not given.
-    pub health_checks: Option<Vec<HealthCheck>>,
-    /// Container network.
-    pub network: Option<String>,
-    /// Driver to anything.
-    pub dialects: Map<String, Value>,
-    /// What runs of it; `None` outside deployments.
-    pub runtime: Option<ServiceRuntime>,
-}
-
-impl Service {
-    /// The breed's name, which is the service's identity.
-    pub fn name(&self) -> &str {
-        match &self.breed {
-            OrReference::Reference(name) => name,
-            OrReference::Inline(breed) => &breed.name,
-        }
-    }
-}
-
-/// Runtime part of a deployment's service.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServiceRuntime {
-    /// What is wanted and how far it is.
-    pub status: ServiceStatus,
-    /// What runs.
-    pub instances: Vec<ServiceInstance>,
-    /// Dependency alias to cluster.
-    pub dependencies: IndexMap<String, String>,
-    /// Counts by state.
-    pub health: Health,
-}
-
-/// What is wanted of a service and how far it is (spec of the core behaviour §2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceStatus {
-    /// What is wanted.
-    pub intention: Intention,
-    /// Milliseconds since the Unix epoch.
-    pub since_ms: u64,
-    /// How far it is.
-    pub phase: Phase,
-    /// Milliseconds since the Unix epoch.
-    pub phase_since_ms: u64,
-    /// Why it is there: text of a failure, or what it waits for.
-    pub notification: Option<String>,
-}
-
-/// What is wanted of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intention {
-    /// Run it.
-    Deployment,
-    /// Take it away.
-    Undeployment,
-}
-
-/// How far a service is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Wanted, nothing done yet.
-    Initiated,
-    /// Under way.
-    Updating,
-    /// As wanted.
-    Done,
-    /// Given up until somebody changes it.
-    Failed,
-}
-
-/// One running instance of a service.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServiceInstance {
-    /// Unique, never reused.
-    pub name: String,
-    /// Where it is reached.
-    pub host: String,
-    /// Port name to number.
-    pub ports: IndexMap<String, u16>,
-    /// Whether it is ready for traffic.
-    pub deployed: bool,
-    /// Free content of the driver.
-    pub metadata: Metadata,
-}
-
-/// How many instances are in which state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Health {
-    /// Asked for, not running yet.
-    pub staged: u32,
-    /// Running.
-    pub running: u32,
-    /// Running and healthy.
-    pub healthy: u32,
-    /// Running and not healthy.
-    pub unhealthy: u32,
-}
-
 /// Where traffic enters and how it is split. Also the body of a blueprint's and a cluster's gateways,
 /// where the name is empty and `metadata`, `service` and `deployed` are neither printed nor read; nor is the
 /// `port` inside a cluster.
@@ -473,6 +242,8 @@ pub struct Gateway {
     /// In order; keyed by path: `gateway`, `deployment/port`, `deployment/cluster/port`,
     /// `deployment/cluster/service/port`, `[host:port]`, or a short form inside a blueprint.
     pub routes: IndexMap<String, OrReference<Route>>,
+    /// How its socket is used.
+    pub options: GatewayOptions,
     /// Whether the core publishes it.
     pub deployed: bool,
 }
@@ -499,6 +270,8 @@ pub struct Route {
     pub rewrites: Vec<Rewrite>,
     /// `default` if not given.
     pub balance: Option<String>,
+    /// How its instances are reached; the rewrites are above. A health check here goes before those of the service.
+    pub options: RouteOptions,
     /// Output only: where it leads.
     pub targets: Vec<RouteTarget>,
 }

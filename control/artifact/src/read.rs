@@ -12,6 +12,8 @@ mod deployment;
 mod documents;
 mod gateway;
 mod import;
+mod library;
+mod options;
 mod route;
 mod scale;
 mod sink;
@@ -30,8 +32,9 @@ use self::{
     sink::Sink,
 };
 pub use self::{
-    documents::{Documents, Read},
+    documents::{Checked, Documents, Expected, Read},
     import::Import,
+    library::Library,
 };
 use crate::{
     Artifact, Blueprint, ClusterSla, Kind, OrReference, Problem, Scale, WorkflowStatus,

@@ -69,11 +69,30 @@ impl fmt::Display for TraitGroup {
 /// A `$` that begins nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueError {
+    /// The value, cut to 80 characters.
+    pub text: String,
     /// Characters before the `$`.
     pub position: usize,
     /// What is wrong.
     pub message: String,
 }
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            text,
+            position,
+            message,
+        } = self;
+        write!(
+            f,
+            "`{text}` is not a value: {message} at character {}",
+            position + 1
+        )
+    }
+}
+
+impl std::error::Error for ValueError {}
 
 /// The parts of a value. Adjacent texts are one part; the empty text has none.
 ///
@@ -93,6 +112,7 @@ pub fn parse(text: &str) -> Result<Vec<Part>, ValueError> {
         let (part, after) = reference(after).ok_or_else(|| {
             let consumed = text.len() - after.len() - 1;
             ValueError {
+                text: text.chars().take(80).collect(),
                 position: text.get(..consumed).unwrap_or_default().chars().count(),
                 message: "`$` must be followed by a name, by `{name}`, or by another `$` for the sign itself"
                     .to_owned(),

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use crate::facts::{Capacity, ExecSpec, Execution, InstanceStats, Notice, Survey};
 
 /// What to run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InstanceSpec {
     /// Unique, never reused: letters, digits, `-`, `_`, `.`.
     pub id: String,

@@ -3,6 +3,8 @@
 //! # Panics
 //! Every function panics with what was wrong.
 
+mod retention;
+
 use std::{future::Future, sync::Arc};
 
 use serde_json::{Value, json};
@@ -26,7 +28,9 @@ pub async fn all<F: Future<Output = Arc<dyn Persistence>>>(empty: impl Fn() -> F
     events_are_newest_first_and_paged(&*empty().await).await;
     events_are_selected_by_type_time_and_id(&*empty().await).await;
     values_are_summed_up(&*empty().await).await;
-    old_events_expire(&*empty().await).await;
+    retention::old_events_expire(&*empty().await).await;
+    retention::events_that_are_too_many_go_oldest_first(&*empty().await).await;
+    retention::a_removal_is_bounded_and_commits_go_on(empty().await).await;
 }
 
 /// A write without an expectation.
@@ -153,6 +157,32 @@ async fn an_expectation_guards_a_write(storage: &dyn Persistence) {
         matches!(absent, Err(PersistError::Conflict { found: 0, .. })),
         "{absent:?}"
     );
+    // What is required of another record is not written, and guards what is.
+    let guarded = async |revision| {
+        let require = Write::Require {
+            kind: "breeds".to_owned(),
+            name: "a".to_owned(),
+            revision,
+        };
+        let writes = vec![put("breeds", "guarded", json!(revision)), require];
+        storage.commit(writes, Vec::new()).await
+    };
+    guarded(2).await.expect("it is there");
+    for revision in [0, 1, 3] {
+        let refused = guarded(revision).await;
+        assert!(
+            matches!(refused, Err(PersistError::Conflict { expected, found: 2, .. }) if expected == revision),
+            "{refused:?}"
+        );
+    }
+    let stored = storage.get("breeds", "a").await.expect("read").expect("there");
+    assert_eq!(stored.revision, 2);
+    let guarded = storage
+        .get("breeds", "guarded")
+        .await
+        .expect("read")
+        .expect("there");
+    assert_eq!((guarded.revision, guarded.body), (1, json!(2)));
 }
 
 async fn a_commit_is_all_or_nothing(storage: &dyn Persistence) {
@@ -435,39 +465,4 @@ async fn values_are_summed_up(storage: &dyn Persistence) {
     assert_eq!(sum(AggregateKind::Count, Some("cpu.used"), "m").await, Some(1.0));
     assert_eq!(sum(AggregateKind::Count, None, "never").await, Some(0.0));
     assert_eq!(sum(AggregateKind::Average, None, "never").await, None);
-}
-
-async fn old_events_expire(storage: &dyn Persistence) {
-    append(
-        storage,
-        (1..=5)
-            .map(|at_ms| event(at_ms, "event", &["a:b"], json!(at_ms)))
-            .collect(),
-    )
-    .await;
-    assert_eq!(storage.expire_events(None, 4).await.expect("expired"), 3);
-    assert_eq!(found(storage, EventQuery::default()).await, [5, 4]);
-    assert_eq!(found(storage, tagged(&["a"])).await, [5, 4]);
-    assert_eq!(storage.expire_events(None, 4).await.expect("expired"), 0);
-    assert_eq!(storage.expire_events(None, 100).await.expect("expired"), 2);
-    append(
-        storage,
-        vec![
-            event(1, "metrics", &["a"], json!(1)),
-            event(1, "event", &["a"], json!(2)),
-            event(2, "metrics", &["a"], json!(3)),
-        ],
-    )
-    .await;
-    assert_eq!(
-        storage.expire_events(Some("metrics"), 2).await.expect("expired"),
-        1
-    );
-    assert_eq!(storage.expire_events(None, 100).await.expect("expired"), 2);
-    let next = append(storage, vec![event(9, "event", &["c"], Value::Null)]).await;
-    assert_eq!(
-        next.first().map(|event| event.id),
-        Some(9),
-        "ids are not used again"
-    );
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Aggregate, AggregateKind, Event, EventQuery};
+use crate::{Aggregate, AggregateKind, Event, EventQuery, PersistError};
 
 /// Tags as they are stored: without duplicates, and `a:b` is followed by `a` (Vamp's tag expansion; the part
 /// before the first colon). The given tags keep their order and come first.
@@ -54,6 +54,18 @@ impl<'a> Accumulator<'a> {
     /// Whether the number of events alone is the answer.
     pub(crate) fn counts_events(&self) -> bool {
         self.aggregate.kind == AggregateKind::Count && self.aggregate.field.is_none()
+    }
+
+    /// So many events, where only their number is asked for.
+    pub(crate) fn count(&mut self, events: u64) {
+        self.count += events;
+    }
+
+    /// The same as [`Self::add`] with the JSON of a value.
+    pub(crate) fn add_text(&mut self, kind: &str, value: &str) -> Result<(), PersistError> {
+        let value = serde_json::from_str(value).map_err(|error| PersistError::Corrupt(error.to_string()))?;
+        self.add(kind, &value);
+        Ok(())
     }
 
     pub(crate) fn add(&mut self, kind: &str, value: &Value) {

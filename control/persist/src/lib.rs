@@ -15,10 +15,11 @@ mod event;
 pub mod memory;
 mod persistence;
 pub mod postgres;
+mod sql;
 pub mod sqlite;
 
 pub use event::expand_tags;
 pub use persistence::{
-    Aggregate, AggregateKind, Event, EventDraft, EventQuery, HISTORY_MAX, Page, PersistError, Persistence,
-    Stored, Write,
+    Aggregate, AggregateKind, EVENT_BYTES_MIN, EVENTS_REMOVED_MAX, Event, EventBounds, EventDraft,
+    EventQuery, EventTotals, HISTORY_MAX, Page, PersistError, Persistence, Stored, Write,
 };

@@ -1,7 +1,7 @@
 //! Everything in memory, gone with the process: for tests and trials.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::{
-    Aggregate, Event, EventDraft, EventQuery, HISTORY_MAX, Page, PersistError, Persistence, Stored, Write,
+    Aggregate, EVENT_BYTES_MIN, EVENTS_REMOVED_MAX, Event, EventBounds, EventDraft, EventQuery, EventTotals,
+    HISTORY_MAX, Page, PersistError, Persistence, Stored, Write,
     event::{Accumulator, expand_tags},
 };
 
@@ -100,6 +101,18 @@ impl Inner {
                     self.remember(key, gone, true);
                 }
             }
+            Write::Require { kind, name, revision } => {
+                let key = (kind.clone(), name.clone());
+                let found = self.artifacts.get(&key).map_or(0, |stored| stored.revision);
+                if found != revision {
+                    return Err(PersistError::Conflict {
+                        kind,
+                        name,
+                        expected: revision,
+                        found,
+                    });
+                }
+            }
         }
         Ok(())
     }
@@ -151,7 +164,9 @@ impl Persistence for Memory {
         let before: Vec<_> = writes
             .iter()
             .map(|write| match write {
-                Write::Put { kind, name, .. } | Write::Delete { kind, name } => (kind.clone(), name.clone()),
+                Write::Put { kind, name, .. }
+                | Write::Delete { kind, name }
+                | Write::Require { kind, name, .. } => (kind.clone(), name.clone()),
             })
             .map(|key| {
                 let stored = inner.artifacts.get(&key).cloned();
@@ -225,6 +240,45 @@ impl Persistence for Memory {
             .retain(|event| event.timestamp_ms >= before_ms || kind.is_some_and(|kind| kind != event.kind));
         Ok((before - inner.events.len()) as u64)
     }
+
+    async fn event_totals(&self) -> Result<EventTotals, PersistError> {
+        Ok(totals(&self.inner().events))
+    }
+
+    async fn trim_events(&self, bounds: EventBounds) -> Result<u64, PersistError> {
+        let mut inner = self.inner();
+        let mut left = totals(&inner.events);
+        let mut oldest: Vec<(u64, u64, u64)> = inner
+            .events
+            .iter()
+            .map(|event| (event.timestamp_ms, event.id, bytes(event)))
+            .collect();
+        oldest.sort_unstable();
+        let mut gone = HashSet::new();
+        for (_, id, bytes) in oldest {
+            if gone.len() as u64 == EVENTS_REMOVED_MAX || !bounds.are_crossed_by(left) {
+                break;
+            }
+            left.events -= 1;
+            left.bytes -= bytes;
+            gone.insert(id);
+        }
+        inner.events.retain(|event| !gone.contains(&event.id));
+        Ok(gone.len() as u64)
+    }
+}
+
+fn totals(events: &[Event]) -> EventTotals {
+    EventTotals {
+        events: events.len() as u64,
+        bytes: events.iter().map(bytes).sum(),
+    }
+}
+
+/// See [`EventTotals::bytes`].
+fn bytes(event: &Event) -> u64 {
+    let tags = Value::from(event.tags.clone()).to_string();
+    (event.kind.len() + tags.len() + event.value.to_string().len()) as u64 + EVENT_BYTES_MIN
 }
 
 fn part<T>(items: impl Iterator<Item = T>, page: Page) -> Vec<T> {

@@ -26,6 +26,39 @@ pub struct Stored {
 /// Versions of an artifact that are kept.
 pub const HISTORY_MAX: u64 = 50;
 
+/// Events that are removed in one transaction at most, so that no removal holds up writes for long.
+pub const EVENTS_REMOVED_MAX: u64 = 2_000;
+
+/// What an event counts beside its type, tags and value, in bytes.
+pub const EVENT_BYTES_MIN: u64 = 64;
+
+/// How many events there are, and how much they say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventTotals {
+    /// Events.
+    pub events: u64,
+    /// Bytes: of each event the type, the tags and the value as JSON, and [`EVENT_BYTES_MIN`]. A database needs a few
+    /// times as much on the disk.
+    pub bytes: u64,
+}
+
+/// How many events are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventBounds {
+    /// Most events; `None`: any number.
+    pub events_max: Option<u64>,
+    /// Most bytes, counted as in [`EventTotals::bytes`]; `None`: any number.
+    pub bytes_max: Option<u64>,
+}
+
+impl EventBounds {
+    /// Whether there are more than these bounds allow.
+    pub fn are_crossed_by(&self, totals: EventTotals) -> bool {
+        self.events_max.is_some_and(|most| totals.events > most)
+            || self.bytes_max.is_some_and(|most| totals.bytes > most)
+    }
+}
+
 /// One write of a commit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
@@ -46,6 +79,15 @@ pub enum Write {
         kind: String,
         /// Name.
         name: String,
+    },
+    /// Writes nothing; the commit fails unless this revision is there.
+    Require {
+        /// Kind in the plural.
+        kind: String,
+        /// Name.
+        name: String,
+        /// The revision, 0 for none.
+        revision: u64,
     },
 }
 
@@ -201,4 +243,11 @@ pub trait Persistence: Send + Sync + fmt::Debug {
 
     /// Removes events older than this, of one type or of all; how many.
     async fn expire_events(&self, kind: Option<&str>, before_ms: u64) -> Result<u64, PersistError>;
+
+    /// How many events there are. Costs the same however many these are.
+    async fn event_totals(&self) -> Result<EventTotals, PersistError>;
+
+    /// Removes the oldest events (by time, then by id) until the others are within the bounds, at most
+    /// [`EVENTS_REMOVED_MAX`] of them; how many. There are none left to remove when it answers fewer than that.
+    async fn trim_events(&self, bounds: EventBounds) -> Result<u64, PersistError>;
 }

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use weir_artifact::{Breed, Cluster, Deployment, Gateway, Service};
+use serde_json::Value;
+use weir_artifact::{
+    Breed, Cluster, Deployment, Gateway, Service,
+    value::{TraitGroup, ValueError},
+};
 
 use crate::{
     Settings, names,
     validate::breed,
-    values::{self, Group, Lookup, ValueError},
+    values::{self, Lookup},
 };
 
 /// Variables may refer to variables; this deep, then nothing is known any more (a cycle ends here too).
@@ -25,14 +29,7 @@ pub fn environment(
     gateways: &[Gateway],
     settings: &Settings,
 ) -> Result<BTreeMap<String, String>, ValueError> {
-    let scope = Scope {
-        deployment,
-        cluster,
-        service,
-        gateways,
-        settings,
-        depth: 0,
-    };
+    let scope = Scope::new(deployment, cluster, service, gateways, settings);
     let mut resolved = BTreeMap::new();
     let Some(breed) = breed(service) else {
         return Ok(resolved);
@@ -69,34 +66,31 @@ pub(crate) fn source(deployment: &Deployment, cluster: &str, service: &Service) 
 /// Strings of the dialect with references resolved. A string that is no value stays as it is: dialects are
 /// other programs' words.
 pub(crate) fn dialect(
-    value: &serde_json::Value,
+    value: &Value,
     deployment: &Deployment,
     cluster: &str,
     service: &Service,
     gateways: &[Gateway],
     settings: &Settings,
-) -> serde_json::Value {
-    use serde_json::Value;
-    let again = |value: &Value| dialect(value, deployment, cluster, service, gateways, settings);
+) -> Value {
+    resolved(
+        value,
+        &Scope::new(deployment, cluster, service, gateways, settings),
+    )
+}
+
+fn resolved(value: &Value, scope: &Scope<'_>) -> Value {
     match value {
-        Value::String(text) => {
-            let scope = Scope {
-                deployment,
-                cluster,
-                service,
-                gateways,
-                settings,
-                depth: 0,
-            };
-            Value::String(values::resolve(text, &scope).unwrap_or_else(|_| text.clone()))
+        Value::String(text) => Value::String(values::resolve(text, scope).unwrap_or_else(|_| text.clone())),
+        Value::Array(items) => items.iter().map(|item| resolved(item, scope)).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            Value::Object(
+                fields
+                    .map(|(key, value)| (key.clone(), resolved(value, scope)))
+                    .collect(),
+            )
         }
-        Value::Array(items) => Value::Array(items.iter().map(again).collect()),
-        Value::Object(fields) => Value::Object(
-            fields
-                .iter()
-                .map(|(key, value)| (key.clone(), again(value)))
-                .collect(),
-        ),
         other => other.clone(),
     }
 }
@@ -112,6 +106,23 @@ struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    fn new(
+        deployment: &'a Deployment,
+        cluster: &'a str,
+        service: &'a Service,
+        gateways: &'a [Gateway],
+        settings: &'a Settings,
+    ) -> Self {
+        Self {
+            deployment,
+            cluster,
+            service,
+            gateways,
+            settings,
+            depth: 0,
+        }
+    }
+
     fn variable(&self, name: &str) -> Option<&'a str> {
         let given = self.service.environment_variables.get(name);
         if let Some(Some(value)) = given {
@@ -174,19 +185,21 @@ impl Lookup for Scope<'_> {
         Some(host.unwrap_or(&self.settings.gateway_host).clone())
     }
 
-    fn group(&self, cluster: &str, group: Group, name: &str) -> Option<String> {
+    fn group(&self, cluster: &str, group: TraitGroup, name: &str) -> Option<String> {
         let (cluster_name, cluster) = self.cluster(cluster)?;
         match group {
-            Group::Hosts => (name == "host").then(|| self.host(cluster_name)).flatten(),
-            Group::Ports => {
+            TraitGroup::Hosts => (name == "host").then(|| self.host(cluster_name)).flatten(),
+            TraitGroup::Ports => {
                 let gateway = self.gateway(cluster_name, name)?;
                 let assigned = gateway.port.as_ref().map(|port| port.number);
                 assigned
                     .filter(|number| *number != 0)
                     .map(|number| number.to_string())
             }
-            Group::Constants => breeds(cluster).find_map(|(_, breed)| breed.constants.get(name).cloned()),
-            Group::EnvironmentVariables => breeds(cluster)
+            TraitGroup::Constants => {
+                breeds(cluster).find_map(|(_, breed)| breed.constants.get(name).cloned())
+            }
+            TraitGroup::EnvironmentVariables => breeds(cluster)
                 .filter(|(_, breed)| breed.environment_variables.contains_key(name))
                 .find_map(|(service, _)| {
                     let scope = self.deeper(cluster_name, service)?;
@@ -203,7 +216,7 @@ impl Lookup for Scope<'_> {
         {
             Some(service) => Some(format!("{}:{}", service.host, service.port.number)),
             None => {
-                let port = self.group(cluster, Group::Ports, port).unwrap_or_default();
+                let port = self.group(cluster, TraitGroup::Ports, port).unwrap_or_default();
                 Some(format!("{}:{port}", self.host(cluster)?))
             }
         }

@@ -298,13 +298,14 @@ pub(crate) fn shortened(gateway: &Gateway) -> Gateway {
         sticky: gateway.sticky,
         virtual_hosts: gateway.virtual_hosts.clone(),
         routes: routes.collect(),
+        options: gateway.options.clone(),
         deployed: false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use weir_artifact::Gateway;
+    use weir_artifact::{Gateway, OrReference};
 
     use super::{World, default_virtual_host, may_remove, number, prepare};
     use crate::{
@@ -324,6 +325,19 @@ mod tests {
         prepare(gateway, create, Some(&shop), &world(stored), &Settings::default())
             .map(|prepared| prepared.gateway)
             .map_err(|problems| codes(&problems))
+    }
+
+    #[test]
+    fn options_stay_and_are_for_one_protocol() {
+        let mut asked = gateway_with_port("a", 80).route("[10.0.0.9:8080]", Some(100));
+        asked.options.accept_proxy_protocol = true;
+        let kept = put(asked.clone(), true, &[]).unwrap();
+        assert_eq!(kept.options, asked.options);
+        assert_eq!(super::shortened(&kept).options, asked.options);
+        if let OrReference::Inline(route) = &mut asked.routes[0] {
+            route.options.server_names = vec!["a.test".to_owned()];
+        }
+        assert_eq!(put(asked, true, &[]), Err(vec!["OptionPortTypeError"]));
     }
 
     #[test]

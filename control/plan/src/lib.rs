@@ -27,7 +27,7 @@ mod settings;
 pub mod sla;
 mod slice;
 mod validate;
-pub mod values;
+mod values;
 
 pub use action::{Action, Synchronization, apply};
 pub use allocation::{Allocation, Quota, Resources, Room, allocation, fits};

@@ -18,7 +18,7 @@ use std::{
 use weir_artifact::{Deployment, Gateway, HealthCheck, OrReference, Rewrite, Route};
 use weir_model::{
     Balance, ConditionStrength, GatewayName, HealthProtocol, Instance, InstanceId, InstanceState, Listener,
-    Millis, PathRewrite, Protocol, RouteName, RouteOptions, Target, Weight,
+    Millis, PathRewrite, Protocol, RouteName, RouteOptions, Target, UpstreamProtocol, Weight,
 };
 
 use crate::{
@@ -94,7 +94,7 @@ pub fn lower(gateways: &[Gateway], deployments: &[Deployment], settings: &Settin
                 port: number(gateway),
             }),
             virtual_hosts: virtual_hosts(gateway, settings, &mut hosts, &mut say),
-            options: Default::default(),
+            options: gateway.options.clone(),
             sticky: gateway.sticky,
             routes,
         });
@@ -227,13 +227,37 @@ fn lower_route(
         condition,
         condition_strength: route.condition_strength.unwrap_or(default_strength),
         balance: balance(gateway, path, route, say),
-        options: RouteOptions {
-            health: world.checks.get(path).and_then(agents_check),
-            rewrites: rewrites(gateway, path, route, say),
-            ..RouteOptions::default()
-        },
+        options: options(gateway, path, route, world, say),
         target: target(path, world, say),
     })
+}
+
+/// A check of the route's own goes before those of the service that it leads to.
+fn options(
+    gateway: &Gateway,
+    path: &str,
+    route: &Route,
+    world: &World<'_>,
+    say: &mut impl FnMut(String),
+) -> RouteOptions {
+    let mut options = RouteOptions {
+        rewrites: rewrites(gateway, path, route, say),
+        ..route.options.clone()
+    };
+    if options.health.is_none() {
+        options.health = world.checks.get(path).and_then(agents_check);
+    }
+    while let Some((key, others)) = options.misplaced(protocol(gateway)) {
+        say(format!(
+            "route `{path}`: only routes of {others}, that of this one is left out"
+        ));
+        match key {
+            "protocol" => options.protocol = UpstreamProtocol::default(),
+            "ejection" => options.ejection = None,
+            _ => options.server_names.clear(),
+        }
+    }
+    options
 }
 
 fn rewrites(gateway: &Gateway, path: &str, route: &Route, say: &mut impl FnMut(String)) -> Vec<PathRewrite> {

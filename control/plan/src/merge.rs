@@ -88,8 +88,10 @@ pub fn merge(
     for wanted in blueprint.gateways.iter().map(number) {
         ports.take(wanted);
     }
-    let mut gateways = Vec::new();
-    let mut removed = Vec::new();
+    let mut changes = Changes {
+        found,
+        ..Changes::default()
+    };
     for (cluster_name, given) in &blueprint.clusters {
         internal_gateways(
             &mut deployment,
@@ -98,35 +100,11 @@ pub fn merge(
             world,
             &mut ports,
             settings,
-            &mut Changes {
-                gateways: &mut gateways,
-                removed: &mut removed,
-                found: &mut found,
-            },
+            &mut changes,
         );
     }
-    external_gateways(
-        &deployment,
-        blueprint,
-        world,
-        &mut ports,
-        settings,
-        &mut Changes {
-            gateways: &mut gateways,
-            removed: &mut removed,
-            found: &mut found,
-        },
-    );
-    if found.is_empty() {
-        Ok(Merged {
-            deployment,
-            gateways,
-            removed,
-            last_port: ports.last(),
-        })
-    } else {
-        Err(found)
-    }
+    external_gateways(&deployment, blueprint, world, &mut ports, settings, &mut changes);
+    changes.merged(deployment, ports.last())
 }
 
 fn overlay(onto: &mut Map<String, Value>, given: &Map<String, Value>) {
@@ -268,7 +246,7 @@ fn blueprint_variables(blueprint: &Blueprint, deployment: &Deployment, found: &m
                 "the form is `cluster.NAME`",
             ));
         }
-        if let Some(Err(error)) = value.as_deref().map(crate::values::parse) {
+        if let Some(Err(error)) = value.as_deref().map(weir_artifact::value::parse) {
             found.push(problem("ParserError", path, error.to_string()));
         }
     }

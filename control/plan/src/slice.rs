@@ -27,7 +27,6 @@ pub fn slice(
     now_ms: u64,
 ) -> Result<Merged, Vec<Problem>> {
     let mut deployment = existing.clone();
-    let mut found = Vec::new();
     let mut touched = Vec::new();
     for (cluster_name, given) in &blueprint.clusters {
         let Some(cluster) = deployment.clusters.get_mut(cluster_name) else {
@@ -55,10 +54,9 @@ pub fn slice(
         }
     }
     let mut ports = world.ports(settings);
-    let mut gateways = Vec::new();
-    let mut removed = Vec::new();
+    let mut changes = Changes::default();
     for cluster_name in &touched {
-        check_weights(&deployment, cluster_name, world, &mut found);
+        check_weights(&deployment, cluster_name, world, &mut changes.found);
         internal_gateways(
             &mut deployment,
             cluster_name,
@@ -66,25 +64,14 @@ pub fn slice(
             world,
             &mut ports,
             settings,
-            &mut Changes {
-                gateways: &mut gateways,
-                removed: &mut removed,
-                found: &mut found,
-            },
+            &mut changes,
         );
     }
-    if found.is_empty() {
-        Ok(Merged {
-            deployment,
-            gateways,
-            removed,
-            last_port: ports.last(),
-        })
-    } else {
+    changes.merged(deployment, ports.last()).map_err(|mut found| {
         // One cause: weights that do not total 100 % are said once, in Vamp's words.
         found.retain(|problem| problem.code == "InvalidRouteWeight");
-        Err(found)
-    }
+        found
+    })
 }
 
 fn check_weights(deployment: &Deployment, cluster_name: &str, world: &World<'_>, found: &mut Vec<Problem>) {

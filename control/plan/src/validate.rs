@@ -130,7 +130,7 @@ fn service_variables(
                 .filter_map(|(name, value)| Some((name, value.as_ref()?))),
         );
     for (name, value) in values {
-        if let Err(error) = crate::values::parse(value) {
+        if let Err(error) = weir_artifact::value::parse(value) {
             found.push(problem(
                 "ParserError",
                 format!("{path}/{name}"),
@@ -196,6 +196,17 @@ fn cycles(deployment: &Deployment, found: &mut Vec<Problem>) {
 
 /// Rules that hold for every gateway.
 pub(crate) fn gateway(gateway: &Gateway, protocol: Protocol, path: &str, found: &mut Vec<Problem>) {
+    for (name, route) in &gateway.routes {
+        if let OrReference::Inline(route) = route
+            && let Some((key, others)) = route.options.misplaced(protocol)
+        {
+            found.push(problem(
+                "OptionPortTypeError",
+                format!("{path}/routes/{name}/{key}"),
+                format!("only routes of {others}"),
+            ));
+        }
+    }
     if protocol == Protocol::Http {
         return;
     }

@@ -76,6 +76,14 @@ pub(super) fn formed(mut response: Response, format: Format) -> Response {
     response
 }
 
+/// Changes the body, if it has no form yet.
+pub(super) fn edited(mut response: Response, edit: impl FnOnce(&mut Value)) -> Response {
+    if let Some(Tree(tree)) = response.extensions_mut().get_mut::<Tree>() {
+        edit(tree);
+    }
+    response
+}
+
 /// The body that has no form yet.
 pub(super) fn tree(response: &Response) -> Option<&Value> {
     response.extensions().get::<Tree>().map(|Tree(tree)| tree)
@@ -270,6 +278,10 @@ impl From<Vec<Problem>> for ApiError {
 impl From<PersistError> for ApiError {
     fn from(error: PersistError) -> Self {
         match error {
+            error if crate::leader::is_fence(&error) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Another control leads; nothing was changed.",
+            ),
             // Only another control on the same storage can be the cause: writes of this one are serialised.
             PersistError::Conflict { .. } => Self::new(StatusCode::CONFLICT, format!("Try again: {error}.")),
             PersistError::Full(_) => {

@@ -10,10 +10,10 @@ use weir_artifact::{Artifact, ClusterSla, Deployment, Kind, OrReference, Sla, re
 use super::{
     Api,
     answer::{Answer, ApiError, ErrorBody},
-    change::{Change, deployment_tree},
-    request::{Parameters, Text},
+    change::deployment_tree,
+    request::Submission,
 };
-use crate::{access::Principal, event::Archive, state::Shelf};
+use crate::{event::Archive, state::Shelf};
 
 /// Reads the SLA of a cluster.
 #[utoipa::path(get, path = "/deployments/{deployment}/clusters/{cluster}/sla", tag = "deployments",
@@ -37,13 +37,10 @@ pub(super) async fn sla(
         (status = 400, description = "Wrong", body = ErrorBody),
         (status = 404, description = "No such deployment or cluster", body = ErrorBody)))]
 pub(super) async fn create_sla(
-    State(api): State<Api>,
     Path(place): Path<(String, String)>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
+    asked: Submission,
 ) -> Result<Answer, ApiError> {
-    set_sla(&api, place, &parameters, &principal, &text).await
+    set_sla(place, &asked).await
 }
 
 /// Replaces the SLA of a cluster.
@@ -55,25 +52,16 @@ pub(super) async fn create_sla(
         (status = 400, description = "Wrong", body = ErrorBody),
         (status = 404, description = "No such deployment or cluster", body = ErrorBody)))]
 pub(super) async fn put_sla(
-    State(api): State<Api>,
     Path(place): Path<(String, String)>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
+    asked: Submission,
 ) -> Result<Answer, ApiError> {
-    set_sla(&api, place, &parameters, &principal, &text).await
+    set_sla(place, &asked).await
 }
 
-async fn set_sla(
-    api: &Api,
-    (deployment, cluster): (String, String),
-    parameters: &Parameters,
-    principal: &Principal,
-    text: &str,
-) -> Result<Answer, ApiError> {
-    let validate_only = parameters.flag("validate_only")?;
-    let given = read::sla(text)?;
-    let mut change = Change::begin(&api.state, principal, Archive::Update, text).await;
+async fn set_sla((deployment, cluster): (String, String), asked: &Submission) -> Result<Answer, ApiError> {
+    let validate_only = asked.validate_only()?;
+    let given = read::sla(&asked.text)?;
+    let mut change = asked.change(Archive::Update).await;
     let mut changed = of_cluster(&change.tx, &deployment, &cluster).await?;
     let given = resolved(&change.tx, given).await?;
     if let Some(cluster) = changed.clusters.get_mut(&cluster) {
@@ -110,14 +98,11 @@ async fn resolved(shelf: &Shelf, sla: ClusterSla) -> Result<ClusterSla, ApiError
         (status = 400, description = "Wrong", body = ErrorBody),
         (status = 404, description = "No such deployment or cluster", body = ErrorBody)))]
 pub(super) async fn delete_sla(
-    State(api): State<Api>,
     Path((deployment, cluster)): Path<(String, String)>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
+    asked: Submission,
 ) -> Result<Answer, ApiError> {
-    let validate_only = parameters.flag("validate_only")?;
-    let mut change = Change::begin(&api.state, &principal, Archive::Update, &text).await;
+    let validate_only = asked.validate_only()?;
+    let mut change = asked.change(Archive::Update).await;
     let mut deployment = of_cluster(&change.tx, &deployment, &cluster).await?;
     let had = deployment
         .clusters
@@ -168,15 +153,12 @@ pub(super) async fn scale(
         (status = 400, description = "Wrong", body = ErrorBody),
         (status = 404, description = "No such service", body = ErrorBody)))]
 pub(super) async fn put_scale(
-    State(api): State<Api>,
     Path((deployment, cluster, service)): Path<(String, String, String)>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
+    asked: Submission,
 ) -> Result<Answer, ApiError> {
-    let validate_only = parameters.flag("validate_only")?;
-    let scale = read::scale(&text)?;
-    let mut change = Change::begin(&api.state, &principal, Archive::Update, &text).await;
+    let validate_only = asked.validate_only()?;
+    let scale = read::scale(&asked.text)?;
+    let mut change = asked.change(Archive::Update).await;
     let scale = change.scale([&deployment, &cluster, &service], scale).await?;
     change.finish(validate_only).await?;
     Ok(Answer::new(

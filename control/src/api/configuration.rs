@@ -10,10 +10,9 @@ use weir_persist::{EventDraft, Write};
 use super::{
     Api,
     answer::{Answer, ApiError, ErrorBody},
-    request::{Parameters, Text},
+    request::{Parameters, Submission},
 };
 use crate::{
-    access::Principal,
     configuration::{self, Flat, KIND, Layers, Live, NAME, PREFIX},
     state::now_ms,
 };
@@ -26,7 +25,8 @@ use crate::{
     responses((status = 200, description = "Keys that begin with `vamp`", body = Value),
         (status = 400, description = "Wrong", body = ErrorBody)))]
 pub(super) async fn read_all(State(api): State<Api>, parameters: Parameters) -> Result<Answer, ApiError> {
-    shown(asked(&api, &parameters).await?, &parameters)
+    let flat = asked(&api, &parameters).await?;
+    Ok(Answer::ok(shown(flat, &parameters)?))
 }
 
 /// Shows one setting.
@@ -47,7 +47,7 @@ pub(super) async fn read_one(
     if flat.is_empty() {
         return Err(ApiError::not_found());
     }
-    shown(flat, &parameters)
+    Ok(Answer::ok(shown(flat, &parameters)?))
 }
 
 async fn asked(api: &Api, parameters: &Parameters) -> Result<Flat, ApiError> {
@@ -70,11 +70,11 @@ async fn asked(api: &Api, parameters: &Parameters) -> Result<Flat, ApiError> {
     Ok(flat)
 }
 
-fn shown(flat: Flat, parameters: &Parameters) -> Result<Answer, ApiError> {
-    Ok(Answer::ok(match parameters.flag("flatten")? {
+fn shown(flat: Flat, parameters: &Parameters) -> Result<Value, ApiError> {
+    Ok(match parameters.flag("flatten")? {
         true => Value::Object(flat.into_iter().collect()),
         false => configuration::tree(&flat),
-    }))
+    })
 }
 
 /// Sets the dynamic layer. An empty body clears it.
@@ -84,13 +84,8 @@ fn shown(flat: Flat, parameters: &Parameters) -> Result<Answer, ApiError> {
     request_body(content = Option<Value>, description = "A tree, dotted keys, or lines of `key = value`"),
     responses((status = 202, description = "The dynamic layer", body = Value),
         (status = 400, description = "Wrong", body = ErrorBody)))]
-pub(super) async fn update(
-    State(api): State<Api>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
-) -> Result<Answer, ApiError> {
-    set(&api, &parameters, &principal, &text).await
+pub(super) async fn update(asked: Submission) -> Result<Answer, ApiError> {
+    set(&asked).await
 }
 
 /// Sets the dynamic layer. An empty body clears it.
@@ -100,31 +95,16 @@ pub(super) async fn update(
     request_body(content = Option<Value>, description = "A tree, dotted keys, or lines of `key = value`"),
     responses((status = 202, description = "The dynamic layer", body = Value),
         (status = 400, description = "Wrong", body = ErrorBody)))]
-pub(super) async fn create(
-    State(api): State<Api>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
-) -> Result<Answer, ApiError> {
-    set(&api, &parameters, &principal, &text).await
+pub(super) async fn create(asked: Submission) -> Result<Answer, ApiError> {
+    set(&asked).await
 }
 
-async fn set(
-    api: &Api,
-    parameters: &Parameters,
-    principal: &Principal,
-    text: &str,
-) -> Result<Answer, ApiError> {
-    let state = &*api.state;
-    let dynamic = configuration::read(&state.config, text)?;
-    let answer = Answer::new(
-        StatusCode::ACCEPTED,
-        match parameters.flag("flatten")? {
-            true => Value::Object(dynamic.clone().into_iter().collect()),
-            false => configuration::tree(&dynamic),
-        },
-    );
-    if parameters.flag("validate_only")? {
+async fn set(asked: &Submission) -> Result<Answer, ApiError> {
+    let state = &*asked.api.state;
+    let who = &asked.principal.name;
+    let dynamic = configuration::read(&state.config, &asked.text)?;
+    let answer = Answer::new(StatusCode::ACCEPTED, shown(dynamic.clone(), &asked.parameters)?);
+    if asked.validate_only()? {
         return Ok(answer);
     }
     let layers = Layers::new(&state.config, dynamic.clone());
@@ -139,10 +119,10 @@ async fn set(
         tags: vec![
             "change:update".to_owned(),
             format!("artifact:{KIND}/{NAME}"),
-            format!("who:{}", principal.name),
+            format!("who:{who}"),
         ],
         value: serde_json::json!({
-            "who": principal.name,
+            "who": who,
             "action": "update",
             "kind": KIND,
             "name": NAME,

@@ -19,14 +19,13 @@ use super::{
     import, kinds,
     paging::Paging,
     references::References,
-    request::{Parameters, Text},
+    request::{Parameters, Submission},
     revisions,
     tail::Tail,
     version::{Preconditions, tagged},
     workflows,
 };
 use crate::{
-    access::Principal,
     event::Archive,
     reconcile::operations,
     state::{self, intent},
@@ -128,68 +127,52 @@ async fn printed(api: &Api, kind: Kind, stored: &Stored) -> Result<Value, ApiErr
 
 /// `POST /{kind}`
 pub(super) async fn create(
-    State(api): State<Api>,
     Path(kind): Path<String>,
-    parameters: Parameters,
-    principal: Principal,
     preconditions: Preconditions,
-    Text(text): Text,
+    asked: Submission,
 ) -> Result<Answer, ApiError> {
     if kind == super::compose::PATH {
-        return super::compose::import(&api, &parameters, &principal, &text).await;
+        return super::compose::import(&asked).await;
     }
     let kind = kinds::of(&kind)?;
-    if parameters.one("name").is_some() {
+    if asked.parameters.one("name").is_some() {
         // Only the import of another form takes a name (spec of the API §3).
         return Err(ApiError::not_found());
     }
     let write = Writing {
-        api: &api,
+        api: &asked.api,
         kind,
         name: None,
-        validate_only: parameters.flag("validate_only")?,
+        validate_only: asked.validate_only()?,
         preconditions,
     };
-    let mut change = Change::begin(&api.state, &principal, Archive::Create, &text).await;
-    let documents = import::documents(&change.tx, &text).await?;
+    let mut change = asked.change(Archive::Create).await;
+    let documents = import::documents(&change.tx, &asked.text).await?;
     let answer = write.write(&mut change, Body::Documents(documents)).await?;
     write.end(change, answer).await
 }
 
 /// `POST /{kind}/{name}`: scripts, and rolling back.
 pub(super) async fn create_below(
-    State(api): State<Api>,
     Path((kind, rest)): Path<(String, String)>,
-    parameters: Parameters,
-    principal: Principal,
     preconditions: Preconditions,
     headers: HeaderMap,
-    Text(text): Text,
+    asked: Submission,
 ) -> Result<Answer, ApiError> {
     let kind = kinds::of(&kind)?;
-    match Tail::of(&api.state, kind, &rest).await? {
+    match Tail::of(&asked.api.state, kind, &rest).await? {
         Tail::Rollback(name, number) => {
-            let asked = revisions::Rollback {
+            let rollback = revisions::Rollback {
                 kind,
                 name,
                 number,
                 preconditions,
-                validate_only: parameters.flag("validate_only")?,
+                validate_only: asked.validate_only()?,
             };
-            revisions::roll_back(&api, &principal, asked).await
+            revisions::roll_back(&asked.api, &asked.principal, rollback).await
         }
         Tail::Artifact(name) if kind == Kind::Breed && is_javascript(&headers) => {
-            let script = Some(script(name.clone(), text.clone()));
-            put(
-                &api,
-                kind,
-                &name,
-                &parameters,
-                &principal,
-                preconditions,
-                (&text, script),
-            )
-            .await
+            put(&asked, kind, &name, preconditions, &headers).await
         }
         tail => Err(tail.refused()),
     }
@@ -197,59 +180,42 @@ pub(super) async fn create_below(
 
 /// `PUT /{kind}/{name}`
 pub(super) async fn update(
-    State(api): State<Api>,
     Path((kind, rest)): Path<(String, String)>,
-    parameters: Parameters,
-    principal: Principal,
     preconditions: Preconditions,
     headers: HeaderMap,
-    Text(text): Text,
+    asked: Submission,
 ) -> Result<Answer, ApiError> {
     let kind = kinds::of(&kind)?;
-    let name = match Tail::of(&api.state, kind, &rest).await? {
+    let name = match Tail::of(&asked.api.state, kind, &rest).await? {
         Tail::Artifact(name) => name,
-        Tail::Status(name) => {
-            let validate_only = parameters.flag("validate_only")?;
-            return workflows::put_status(&api, &principal, &name, &text, validate_only).await;
-        }
+        Tail::Status(name) => return workflows::put_status(&asked, &name).await,
         tail => return Err(tail.refused()),
     };
-    if kind == Kind::Deployment && parameters.flag("delete")? {
-        return undeploy(&api, &name, &parameters, &principal, &preconditions, &text).await;
+    if kind == Kind::Deployment && asked.parameters.flag("delete")? {
+        return undeploy(&asked, &name, &preconditions).await;
     }
-    let script = (kind == Kind::Breed && is_javascript(&headers)).then(|| script(name.clone(), text.clone()));
-    put(
-        &api,
-        kind,
-        &name,
-        &parameters,
-        &principal,
-        preconditions,
-        (&text, script),
-    )
-    .await
+    put(&asked, kind, &name, preconditions, &headers).await
 }
 
 async fn put(
-    api: &Api,
+    asked: &Submission,
     kind: Kind,
     name: &str,
-    parameters: &Parameters,
-    principal: &Principal,
     preconditions: Preconditions,
-    (text, script): (&str, Option<Artifact>),
+    headers: &HeaderMap,
 ) -> Result<Answer, ApiError> {
     let write = Writing {
-        api,
+        api: &asked.api,
         kind,
         name: Some(name),
-        validate_only: parameters.flag("validate_only")?,
+        validate_only: asked.validate_only()?,
         preconditions,
     };
-    let mut change = Change::begin(&api.state, principal, Archive::Update, text).await;
-    let body = match script {
-        Some(script) => Body::Script(Box::new(script)),
-        None => Body::Documents(import::documents(&change.tx, text).await?),
+    let mut change = asked.change(Archive::Update).await;
+    let body = if kind == Kind::Breed && is_javascript(headers) {
+        Body::Script(Box::new(script(name.to_owned(), asked.text.clone())))
+    } else {
+        Body::Documents(import::documents(&change.tx, &asked.text).await?)
     };
     let answer = write.write(&mut change, body).await?;
     write.end(change, answer).await
@@ -358,23 +324,20 @@ impl Writing<'_> {
 
 /// `DELETE /{kind}/{name}`
 pub(super) async fn delete(
-    State(api): State<Api>,
     Path((kind, rest)): Path<(String, String)>,
-    parameters: Parameters,
-    principal: Principal,
     preconditions: Preconditions,
-    Text(text): Text,
+    asked: Submission,
 ) -> Result<Answer, ApiError> {
     let kind = kinds::of(&kind)?;
-    let name = match Tail::of(&api.state, kind, &rest).await? {
+    let name = match Tail::of(&asked.api.state, kind, &rest).await? {
         Tail::Artifact(name) => name,
         tail => return Err(tail.refused()),
     };
     if kind == Kind::Deployment {
-        return undeploy(&api, &name, &parameters, &principal, &preconditions, &text).await;
+        return undeploy(&asked, &name, &preconditions).await;
     }
-    let validate_only = parameters.flag("validate_only")?;
-    let mut change = Change::begin(&api.state, &principal, Archive::Delete, &text).await;
+    let validate_only = asked.validate_only()?;
+    let mut change = asked.change(Archive::Delete).await;
     change.expects(&preconditions, kind, &name).await?;
     change.remove(kind, &name).await?;
     change.finish(validate_only).await?;
@@ -384,21 +347,14 @@ pub(super) async fn delete(
     })
 }
 
-async fn undeploy(
-    api: &Api,
-    name: &str,
-    parameters: &Parameters,
-    principal: &Principal,
-    preconditions: &Preconditions,
-    text: &str,
-) -> Result<Answer, ApiError> {
-    let validate_only = parameters.flag("validate_only")?;
-    let mut change = Change::begin(&api.state, principal, Archive::Update, text).await;
+async fn undeploy(asked: &Submission, name: &str, preconditions: &Preconditions) -> Result<Answer, ApiError> {
+    let validate_only = asked.validate_only()?;
+    let mut change = asked.change(Archive::Update).await;
     change.expects(preconditions, Kind::Deployment, name).await?;
-    let request: Option<DeployRequest> = match text.trim() {
+    let request: Option<DeployRequest> = match asked.text.trim() {
         "" => None,
         _ => {
-            let documents = import::documents(&change.tx, text).await?;
+            let documents = import::documents(&change.tx, &asked.text).await?;
             Some(documents.deploy_request()?.value)
         }
     };

@@ -4,7 +4,7 @@
 //! first, then workflows, deployments and gateways, as these refer to the former; deleting goes the other way. The
 //! results are in the order of the documents.
 
-use axum::{extract::State, http::StatusCode};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use weir_artifact::{
     Artifact, Kind,
@@ -13,13 +13,12 @@ use weir_artifact::{
 };
 
 use super::{
-    Api,
     answer::{Answer, ApiError, ErrorBody},
     change::{Change, deployed},
     import, kinds,
-    request::{Parameters, Text},
+    request::Submission,
 };
-use crate::{access::Principal, event::Archive};
+use crate::event::Archive;
 
 /// Creates everything, or nothing.
 #[utoipa::path(post, path = "/", tag = "documents",
@@ -27,13 +26,8 @@ use crate::{access::Principal, event::Archive};
     request_body(content = Value, description = "Documents or list items, each with `kind` and `name`"),
     responses((status = 202, description = "The result of each, in order", body = [Value]),
         (status = 400, description = "Nothing was done", body = ErrorBody)))]
-pub(super) async fn create(
-    State(api): State<Api>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
-) -> Result<Answer, ApiError> {
-    apply(&api, Archive::Create, &parameters, &principal, &text).await
+pub(super) async fn create(asked: Submission) -> Result<Answer, ApiError> {
+    apply(&asked, Archive::Create).await
 }
 
 /// Creates or updates everything, or nothing.
@@ -42,25 +36,14 @@ pub(super) async fn create(
     request_body(content = Value, description = "Documents or list items, each with `kind` and `name`"),
     responses((status = 202, description = "The result of each, in order", body = [Value]),
         (status = 400, description = "Nothing was done", body = ErrorBody)))]
-pub(super) async fn update(
-    State(api): State<Api>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
-) -> Result<Answer, ApiError> {
-    apply(&api, Archive::Update, &parameters, &principal, &text).await
+pub(super) async fn update(asked: Submission) -> Result<Answer, ApiError> {
+    apply(&asked, Archive::Update).await
 }
 
-async fn apply(
-    api: &Api,
-    archive: Archive,
-    parameters: &Parameters,
-    principal: &Principal,
-    text: &str,
-) -> Result<Answer, ApiError> {
-    let validate_only = parameters.flag("validate_only")?;
-    let mut change = Change::begin(&api.state, principal, archive, text).await;
-    let results = run(&mut change, text).await?;
+async fn apply(asked: &Submission, archive: Archive) -> Result<Answer, ApiError> {
+    let validate_only = asked.validate_only()?;
+    let mut change = asked.change(archive).await;
+    let results = run(&mut change, &asked.text).await?;
     let warnings = std::mem::take(&mut change.warnings);
     change.finish(validate_only).await?;
     Ok(Answer::new(StatusCode::ACCEPTED, Value::Array(results)).warned(&warnings))
@@ -120,15 +103,10 @@ async fn one(change: &mut Change<'_>, request: Request) -> Result<Vec<Value>, Ap
     responses((status = 202, description = "The kind and name of each", body = [Value]),
         (status = 400, description = "Nothing was done", body = ErrorBody),
         (status = 404, description = "A deployment is not there; nothing was done", body = ErrorBody)))]
-pub(super) async fn delete(
-    State(api): State<Api>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
-) -> Result<Answer, ApiError> {
-    let validate_only = parameters.flag("validate_only")?;
-    let mut change = Change::begin(&api.state, &principal, Archive::Delete, &text).await;
-    let results = run_removal(&mut change, &text).await?;
+pub(super) async fn delete(asked: Submission) -> Result<Answer, ApiError> {
+    let validate_only = asked.validate_only()?;
+    let mut change = asked.change(Archive::Delete).await;
+    let results = run_removal(&mut change, &asked.text).await?;
     change.finish(validate_only).await?;
     Ok(Answer::new(StatusCode::ACCEPTED, Value::Array(results)))
 }
@@ -198,18 +176,13 @@ fn removal(tree: Value) -> Result<Removal, ApiError> {
     responses((status = 200, description = "See docs/api.md", body = super::drift::PlanBody),
         (status = 400, description = "They cannot be applied", body = ErrorBody),
         (status = 404, description = "A deployment to delete is not there", body = ErrorBody)))]
-pub(super) async fn plan(
-    State(api): State<Api>,
-    parameters: Parameters,
-    principal: Principal,
-    Text(text): Text,
-) -> Result<Answer, ApiError> {
-    let deletes = parameters.flag("delete")?;
-    let mut change = Change::begin(&api.state, &principal, Archive::Update, &text).await;
+pub(super) async fn plan(asked: Submission) -> Result<Answer, ApiError> {
+    let deletes = asked.parameters.flag("delete")?;
+    let mut change = asked.change(Archive::Update).await;
     if deletes {
-        run_removal(&mut change, &text).await?;
+        run_removal(&mut change, &asked.text).await?;
     } else {
-        run(&mut change, &text).await?;
+        run(&mut change, &asked.text).await?;
     }
     let differences = change.tx.differences().await?;
     // Neither the answer nor its making needs the lock.

@@ -27,7 +27,10 @@ pub(super) struct PlanBody {
 /// How many artifacts.
 #[derive(ToSchema)]
 #[schema(as = PlanSummary)]
-#[expect(dead_code, reason = "as above")]
+#[expect(
+    dead_code,
+    reason = "the form of a part of `shown`, for the description of the interface"
+)]
 struct Summary {
     create: u64,
     update: u64,
@@ -38,7 +41,10 @@ struct Summary {
 /// What would happen to one artifact.
 #[derive(ToSchema)]
 #[schema(as = PlannedArtifact)]
-#[expect(dead_code, reason = "as above")]
+#[expect(
+    dead_code,
+    reason = "the form of a part of `shown`, for the description of the interface"
+)]
 struct PlannedBody {
     kind: String,
     name: String,

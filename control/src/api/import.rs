@@ -11,13 +11,14 @@ use crate::state::Shelf;
 /// Imports of all documents of a body.
 const IMPORTS_MAX: usize = 256;
 
-/// The documents of a body with everything that they import.
+/// The documents of a body with everything that they import: of each other, or of what is stored. What cannot be imported
+/// is told with everything else when they are read.
 ///
 /// # Errors
-/// Not YAML; an import that is not a name, or leads nowhere.
+/// Not YAML; too many imports.
 pub(super) async fn documents(shelf: &Shelf, text: &str) -> Result<Documents, ApiError> {
     let documents = Documents::parse(text)?;
-    let imports = documents.imports()?;
+    let imports = documents.imports();
     if imports.len() > IMPORTS_MAX {
         return Err(ApiError::problem(
             "ImportDefinitionError",
@@ -33,5 +34,5 @@ pub(super) async fn documents(shelf: &Shelf, text: &str) -> Result<Documents, Ap
             found.insert(import, stored.body);
         }
     }
-    Ok(documents.complete(|import| found.get(import).cloned())?)
+    Ok(documents.complete(|import| found.get(import).cloned()))
 }

@@ -33,6 +33,7 @@ mod page;
 mod paging;
 mod path;
 mod patient;
+mod plural;
 mod references;
 mod refusal;
 mod request;
@@ -64,7 +65,7 @@ use tower_http::compression::CompressionLayer;
 use uuid::Uuid;
 
 use self::answer::ApiError;
-pub(crate) use self::serve::serve;
+pub(crate) use self::{serve::serve, system::PART_TIMEOUT};
 use crate::state::State;
 
 /// Below an instance.
@@ -212,6 +213,7 @@ pub(crate) fn router(api: Api) -> Router {
         .layer(from_fn_with_state(api.clone(), layers::guard))
         .layer(from_fn_with_state(api.clone(), gate::gate))
         .layer(from_fn_with_state(api.clone(), layers::origin))
+        .layer(from_fn_with_state(api.clone(), plural::kinds))
         .layer(from_fn(layers::finish))
         .layer(layers::cors(&api))
         .with_state(api.clone());

@@ -10,7 +10,8 @@ use axum::{
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::answer::ApiError;
+use super::{Api, answer::ApiError, change::Change};
+use crate::{access::Principal, event::Archive};
 
 /// Longest body in bytes.
 pub(super) const BODY_BYTES_MAX: usize = weir_artifact::read::BYTES_MAX;
@@ -94,6 +95,44 @@ fn too_large() -> ApiError {
         StatusCode::PAYLOAD_TOO_LARGE,
         format!("The body is too large: at most {BODY_BYTES_MAX} bytes are accepted."),
     )
+}
+
+/// A request that changes something: who asks, and for what.
+#[derive(Debug)]
+pub(super) struct Submission {
+    pub(super) api: Api,
+    pub(super) parameters: Parameters,
+    pub(super) principal: Principal,
+    pub(super) text: String,
+}
+
+impl FromRequest<Api> for Submission {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let parameters = Parameters::from_request_parts(&mut parts, api).await?;
+        let Ok(principal) = Principal::from_request_parts(&mut parts, api).await;
+        let Text(text) = Text::from_request(Request::from_parts(parts, body), api).await?;
+        Ok(Self {
+            api: api.clone(),
+            parameters,
+            principal,
+            text,
+        })
+    }
+}
+
+impl Submission {
+    /// Whether it is only to be checked.
+    pub(super) fn validate_only(&self) -> Result<bool, ApiError> {
+        self.parameters.flag("validate_only")
+    }
+
+    /// Begins the changes that it asks for.
+    pub(super) async fn change(&self, archive: Archive) -> Change<'_> {
+        Change::begin(&self.api.state, &self.principal, archive, &self.text).await
+    }
 }
 
 /// The only document of a text; `None` if there is none.

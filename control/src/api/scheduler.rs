@@ -1,11 +1,15 @@
 //! `/scheduler`: where instances run (spec of the API §9, of newer versions of Vamp).
 
+mod selector;
+
 use std::collections::BTreeMap;
 
 use axum::extract::State;
 use serde_json::{Value, json};
+use weir_artifact::{Deployment, OrReference};
 use weir_driver::InstanceState;
 
+use self::selector::{Candidate, Selector};
 use super::{
     Api,
     answer::{Answer, ApiError, ErrorBody},
@@ -51,9 +55,9 @@ fn memory_mb(text: &str) -> Option<u64> {
 
 /// Lists what runs, by service.
 #[utoipa::path(get, path = "/scheduler/routing", tag = "system",
-    params(("selector" = Option<String>, Query, description = "Only `true` is supported"),
+    params(("selector" = Option<String>, Query, description = "Only what it selects, see docs/api.md; default `true`"),
         ("page" = Option<u64>, Query), ("per_page" = Option<u64>, Query)),
-    responses((status = 200, description = "`{name, kind, namespace, labels, instances: [{ip, ports: [{host, \
+    responses((status = 200, description = "`{name, kind, namespace, labels, image?, instances: [{ip, ports: [{host, \
             container}]}]}` of each", body = [Value]),
         (status = 400, description = "Wrong", body = ErrorBody),
         (status = 503, description = "The driver does not answer", body = ErrorBody)))]
@@ -62,53 +66,91 @@ pub(super) async fn routing(
     parameters: Parameters,
     paging: Paging,
 ) -> Result<Answer, ApiError> {
-    if let Some(selector) = parameters.one("selector")
-        && !matches!(selector.trim(), "" | "true" | "t" | "1")
-    {
-        return Err(ApiError::problem(
-            "InvalidSelectorError",
-            format!("Selector `{selector}` is not supported; only `true` is."),
-        ));
-    }
     let state = &*api.state;
+    let text = parameters.one("selector").unwrap_or_default();
+    let selector = Selector::parse(text, &state.config.namespace)
+        .map_err(|why| ApiError::problem("InvalidSelectorError", format!("The selector is wrong: {why}.")))?;
     let instances = state.driver.list().await.map_err(|error| {
         ApiError::new(
             axum::http::StatusCode::SERVICE_UNAVAILABLE,
             format!("The driver does not say what runs: {}.", chain(&error)),
         )
     })?;
+    let images = images(&state.deployments().await?);
     let mut services: BTreeMap<String, (BTreeMap<String, String>, Vec<Value>)> = BTreeMap::new();
     for instance in instances {
         if instance.state != InstanceState::Running {
             continue;
         }
-        let label = |name: &str| instance.labels.get(name).cloned();
+        let label = |name: &str| instance.labels.get(name).map(String::as_str);
         let parts = ["io.vamp.deployment", "io.vamp.cluster", "io.vamp.service"].map(label);
         let name = match parts {
             [Some(deployment), Some(cluster), Some(service)] => format!("{deployment}/{cluster}/{service}"),
             _ => instance.id.clone(),
         };
+        let candidate = Candidate {
+            name: &name,
+            kind: state.driver.kind(),
+            namespace: &state.config.namespace,
+            labels: &instance.labels,
+            image: images.get(&name).map(String::as_str),
+            ip: &instance.host,
+            port: None,
+        };
+        let selected = |(index, port): (usize, &u16)| {
+            let port = Some((*port, index));
+            selector.matches(&Candidate { port, ..candidate })
+        };
         let ports: Vec<Value> = instance
             .ports
             .values()
-            .map(|port| json!({"host": port, "container": port}))
+            .enumerate()
+            .filter(|(index, port)| selected((*index, port)))
+            .map(|(_, port)| json!({"host": port, "container": port}))
             .collect();
+        if ports.is_empty() && (!instance.ports.is_empty() || !selector.matches(&candidate)) {
+            continue;
+        }
         let of_service = services
             .entry(name)
             .or_insert_with(|| (instance.labels.clone(), Vec::new()));
         of_service.1.push(json!({"ip": instance.host, "ports": ports}));
     }
     let all = services.into_iter().map(|(name, (labels, instances))| {
-        json!({
+        let mut service = json!({
             "name": name,
             "kind": state.driver.kind(),
             "namespace": state.config.namespace,
             "labels": labels,
             "instances": instances,
-        })
+        });
+        if let Some(image) = images.get(&name) {
+            service["image"] = json!(image);
+        }
+        service
     });
     let (part, total) = paging.of(all.collect());
     Ok(paging.answer(part, total))
+}
+
+/// What runs in the containers of each `deployment/cluster/service`.
+fn images(deployments: &[Deployment]) -> BTreeMap<String, String> {
+    let mut images = BTreeMap::new();
+    for deployment in deployments {
+        for (cluster, of_cluster) in &deployment.clusters {
+            for service in &of_cluster.services {
+                let OrReference::Inline(breed) = &service.breed else {
+                    continue;
+                };
+                let kind = breed.deployable.kind.as_deref();
+                if kind.is_none_or(|kind| kind.ends_with("docker")) {
+                    let name = format!("{}/{cluster}/{}", deployment.name, breed.name);
+                    images.insert(name, breed.deployable.definition.clone());
+                }
+            }
+        }
+    }
+    images
 }
 
 #[cfg(test)]

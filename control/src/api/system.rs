@@ -1,6 +1,6 @@
 //! `/info`, `/stats`, `/agents`, `/traffic`: what there is and what it does.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{extract::State, http::StatusCode};
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use super::{
 use crate::{event::timestamp, reconcile::chain, state::now_ms, traffic};
 
 /// Time for a part to say that it is there.
-const PART_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const PART_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Says what this control is and what it is made of.
 #[utoipa::path(get, path = "/info", tag = "system",
@@ -132,12 +132,22 @@ pub(super) async fn stats(State(api): State<Api>) -> Result<Answer, ApiError> {
         let (_, total) = state.persist.events(&query, NOTHING).await?;
         system.insert(name.to_owned(), json!(total));
     }
-    let (_, events) = state.persist.events(&EventQuery::default(), NOTHING).await?;
+    let events = state.persist.event_totals().await?;
+    let removed = &state.removed;
     Ok(Answer::ok(json!({
         "jvm": {"up_time": now_ms().saturating_sub(state.started_at_ms)},
         "system": system,
         "persistence": {"artifacts": artifacts},
-        "pulse": {"events": events, "streams": state.events.receiver_count()},
+        "pulse": {
+            "events": events.events,
+            "bytes": events.bytes,
+            // Since this control was started.
+            "removed": {
+                "age": removed.by_age.load(Ordering::Relaxed),
+                "size": removed.by_size.load(Ordering::Relaxed),
+            },
+            "streams": state.events.receiver_count(),
+        },
     })))
 }
 
@@ -164,8 +174,7 @@ pub(super) async fn leader(State(api): State<Api>) -> Answer {
 
 /// Lists the agents: what each serves and what it refused.
 #[utoipa::path(get, path = "/agents", tag = "system",
-    responses((status = 200, description = "`{agent, admin, generation, digest, seen, refused: [{gateway, \
-        reason}], version, started_at_ms, at_ms, live}` of each", body = [Value])))]
+    responses((status = 200, description = "Each with what it serves and since when", body = [traffic::AgentView])))]
 pub(super) async fn agents(State(api): State<Api>) -> Result<Answer, ApiError> {
     let agents = traffic::agents(&api.state).await?;
     Ok(Answer::ok(tree(agents)?))

@@ -9,9 +9,9 @@ use weir_artifact::{Artifact, Kind, read};
 use super::{
     Api,
     answer::{Answer, ApiError},
-    change::Change,
+    request::Submission,
 };
-use crate::{access::Principal, event::Archive};
+use crate::event::Archive;
 
 /// Told with every status that is set.
 const NOT_RUN: &str = "Workflows are kept but not run by this version: the status is what is wanted.";
@@ -25,15 +25,10 @@ pub(super) async fn status(api: &Api, name: &str) -> Result<Answer, ApiError> {
 }
 
 /// `PUT /workflows/{name}/status`: a bare word.
-pub(super) async fn put_status(
-    api: &Api,
-    principal: &Principal,
-    name: &str,
-    text: &str,
-    validate_only: bool,
-) -> Result<Answer, ApiError> {
-    let status = read::workflow_status(text)?;
-    let mut change = Change::begin(&api.state, principal, Archive::Update, text).await;
+pub(super) async fn put_status(asked: &Submission, name: &str) -> Result<Answer, ApiError> {
+    let validate_only = asked.validate_only()?;
+    let status = read::workflow_status(&asked.text)?;
+    let mut change = asked.change(Archive::Update).await;
     change.workflow_status(name, status).await?;
     change.finish(validate_only).await?;
     let told = json!([{

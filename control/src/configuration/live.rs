@@ -6,7 +6,11 @@ use serde_json::Value;
 use weir_artifact::{Problem, Scale, units};
 
 use super::Flat;
-use crate::{config::Config, error::problem};
+use crate::{
+    config::Config,
+    error::problem,
+    event::retention::{Retention, bytes},
+};
 
 /// Greets in `/info`.
 pub(super) const MESSAGE: &str = "Hi, I'm Weir! How are you?";
@@ -22,6 +26,8 @@ pub(crate) struct Live {
     pub(crate) gateway_host: String,
     /// Type of a deployable that has none.
     pub(crate) default_deployable_type: String,
+    /// Whether kinds are printed in the plural, as by Vamp 0.9.6 and later.
+    pub(crate) plural_kinds: bool,
     /// Scale of a service that has none.
     pub(crate) default_scale: Scale,
     /// Ports for gateways that name none.
@@ -34,6 +40,8 @@ pub(crate) struct Live {
     pub(crate) health_window: Duration,
     /// A service that is not as wanted after this time has failed; zero: never.
     pub(crate) deploy_timeout: Duration,
+    /// How long events are kept, and how many.
+    pub(crate) retention: Retention,
     /// Greets in `/info`.
     pub(crate) message: String,
 }
@@ -44,12 +52,14 @@ impl Live {
         Self {
             gateway_host: config.gateway_host.clone(),
             default_deployable_type: config.default_deployable_type.clone(),
+            plural_kinds: false,
             default_scale: config.default_scale,
             gateway_ports: config.gateway_ports.clone(),
             virtual_hosts: true,
             metrics_window: WINDOW,
             health_window: WINDOW,
             deploy_timeout: config.deploy_timeout,
+            retention: config.events,
             message: MESSAGE.to_owned(),
         }
     }
@@ -115,17 +125,24 @@ impl Live {
             "operation.gateway.port-range" => {
                 self.gateway_ports = text().ok().and_then(|text| ports(&text)).ok_or(PORTS)?;
             }
-            "operation.gateway.virtual-hosts.enabled" => {
-                self.virtual_hosts = match value {
-                    Value::Bool(enabled) => *enabled,
-                    Value::String(text) => text.parse().map_err(|_| "true or false")?,
-                    _ => return Err("true or false"),
-                };
-            }
+            "model.plural-kinds" => self.plural_kinds = boolean(value)?,
+            "operation.gateway.virtual-hosts.enabled" => self.virtual_hosts = boolean(value)?,
             "operation.health.window" => self.health_window = duration(value).ok_or(DURATION)?,
             "operation.metrics.window" => self.metrics_window = duration(value).ok_or(DURATION)?,
             "operation.synchronization.timeout.ready-for-deployment" => {
                 self.deploy_timeout = duration(value).ok_or(DURATION)?;
+            }
+            "pulse.retention.age" => self.retention.age = duration(value).ok_or(DURATION)?,
+            "pulse.retention.figures" => self.retention.figures_age = duration(value).ok_or(DURATION)?,
+            "pulse.retention.events" => {
+                self.retention.events_max = match value {
+                    Value::String(text) => text.trim().parse().ok(),
+                    value => value.as_u64(),
+                }
+                .ok_or("a whole number")?;
+            }
+            "pulse.retention.bytes" => {
+                self.retention.bytes_max = bytes(value).ok_or("a size such as 64MB, or a number of bytes")?;
             }
             _ => {}
         }
@@ -136,6 +153,15 @@ impl Live {
 const MEMORY: &str = "an amount of memory such as 64MB";
 const PORTS: &str = "a range of ports such as 40000-45000";
 const DURATION: &str = "a duration such as 30s, 30 seconds or 500ms";
+
+fn boolean(value: &Value) -> Result<bool, &'static str> {
+    match value {
+        Value::Bool(enabled) => Some(*enabled),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+    .ok_or("true or false")
+}
 
 fn number(value: &Value) -> Option<f64> {
     match value {

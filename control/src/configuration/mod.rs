@@ -48,12 +48,14 @@ pub(crate) struct Layers {
 
 impl Layers {
     /// The layers of a control that was started with this, and was told that.
-    pub(crate) fn new(config: &Config, dynamic: Flat) -> Self {
+    pub(crate) fn new(config: &Config, mut dynamic: Flat) -> Self {
         let reference = keys::of(&Config::new(
             &config.data_dir,
             std::sync::Arc::clone(&config.store),
         ));
         let mut application = keys::of(config);
+        // What an earlier version did not know, and kept for others, may be set at the start by now.
+        dynamic.retain(|key, _| keys::LIVE.contains(&key.as_str()) || !application.contains_key(key));
         application.retain(|key, value| reference.get(key) != Some(value));
         let environment = keys::LIVE
             .iter()

@@ -19,12 +19,10 @@ use weir_driver::{
     Capabilities, Capacity, ContainerDriver, DriverError, ExecSpec, Execution, InstanceSpec, InstanceStats,
     InstanceStatus, LogLine, Notice,
 };
-use weir_driver_docker::{DEFAULT_SOCKET, DockerDriver};
+use weir_driver_docker::{DEFAULT_SOCKET, DEPLOYABLE_TYPES, DockerDriver};
 
 use super::DockerEngine;
 
-/// Deployable types that the driver takes.
-const TYPES: [&str; 2] = ["container/docker", "docker"];
 /// Notices that a slow reader may be behind.
 const NOTICES_MAX: usize = 256;
 
@@ -144,16 +142,7 @@ impl ContainerDriver for OnDemand {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            deployable_types: TYPES.to_vec(),
-            outlives_control: true,
-            limits: true,
-            tells_ports: false,
-            networks: true,
-            follow: true,
-            stats: true,
-            exec: true,
-        }
+        DockerDriver::of_every_engine()
     }
 
     async fn list(&self) -> Result<Vec<InstanceStatus>, DriverError> {
@@ -172,7 +161,7 @@ impl ContainerDriver for OnDemand {
     }
 
     async fn start(&self, spec: InstanceSpec) -> Result<(), DriverError> {
-        if !TYPES.contains(&spec.deployable_type.as_str()) {
+        if !DEPLOYABLE_TYPES.contains(&spec.deployable_type.as_str()) {
             return Err(DriverError::UnsupportedDeployable(spec.deployable_type));
         }
         let driver = self.needed().await?;

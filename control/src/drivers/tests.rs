@@ -7,18 +7,11 @@ use super::*;
 fn spec() -> InstanceSpec {
     InstanceSpec {
         id: "x".to_owned(),
-        labels: BTreeMap::new(),
         deployable_type: "container/docker".to_owned(),
         definition: "shop:1".to_owned(),
-        environment: BTreeMap::new(),
-        ports: Vec::new(),
-        arguments: Vec::new(),
         cpu: 0.1,
         memory_mb: 16.0,
-        network: None,
-        working_directory: None,
-        health_checks: Vec::new(),
-        dialect: None,
+        ..InstanceSpec::default()
     }
 }
 

@@ -9,22 +9,13 @@
 pub(crate) mod date;
 pub(crate) mod draft;
 pub(crate) mod query;
-
-use std::{sync::Arc, time::Duration};
+pub(crate) mod retention;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use weir_persist::{Event, EventDraft};
 
-use crate::{
-    figures,
-    state::{State, now_ms},
-};
-
-/// Time between two removals of old events.
-const EXPIRY_PERIOD: Duration = Duration::from_secs(10 * 60);
+use crate::state::now_ms;
 
 /// What the API did to an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,39 +70,4 @@ pub(crate) fn timestamp(ms: u64) -> String {
     let ms = i64::try_from(ms).unwrap_or(i64::MAX);
     let timestamp = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
     format!("{timestamp:.3}")
-}
-
-/// Removes events that are older than `event_retention`, and figures that are older than `figures_retention`, now
-/// and from time to time.
-pub(crate) fn start_expiry(state: Arc<State>, stop: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let figures = figures::TYPES.map(|kind| (Some(kind), state.config.figures_retention));
-        let all = [(None, state.config.event_retention)];
-        let limits: Vec<(Option<&str>, Duration)> = figures
-            .into_iter()
-            .chain(all)
-            .filter(|(_, retention)| !retention.is_zero())
-            .collect();
-        if limits.is_empty() {
-            return;
-        }
-        let mut ticks = tokio::time::interval(EXPIRY_PERIOD);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = stop.cancelled() => return,
-            }
-            for (kind, retention) in &limits {
-                let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-                let before_ms = now_ms().saturating_sub(retention_ms);
-                match state.persist.expire_events(*kind, before_ms).await {
-                    Ok(0) => {}
-                    Ok(expired) => tracing::debug!(expired, "old events were removed"),
-                    Err(error) => {
-                        tracing::warn!(%error, "old events could not be removed; it is tried again");
-                    }
-                }
-            }
-        }
-    })
 }

@@ -8,7 +8,7 @@
 //! deployed workflow of the same name takes over (`metrics`, `health`, `allocation`): then this one is silent.
 //! Events of one round are one commit.
 //!
-//! **Absent.** No storage of series: events are kept as long as `Config::figures_retention` says.
+//! **Absent.** No storage of series: events are kept as long as `Retention::figures_age` says.
 
 mod allocation;
 mod events;

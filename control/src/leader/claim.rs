@@ -4,15 +4,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
 use tokio_util::bytes::Bytes;
-use weir_persist::Write;
-use weir_store::{Expect, StoreError, protocol};
+use weir_persist::{PersistError, Write};
+use weir_store::{Entry, Expect, StoreError, protocol};
 
-use super::StepError;
+use super::candidate::StepError;
 use crate::state::State;
 
 /// Kind and name under which a storage keeps its own identity.
 const KIND: &str = "weir-storage";
 const NAME: &str = "identity";
+/// Name of the record that every commit of a leader requires to be as it left it.
+const FENCE: &str = "leader";
 /// Attempts to mark the manifest while somebody else writes.
 const ATTEMPTS_MAX: usize = 5;
 
@@ -84,18 +86,90 @@ async fn storage(state: &State) -> Result<String, StepError> {
     Ok(id)
 }
 
-/// Draws the number of the next leadership.
-pub(super) async fn next_epoch(state: &State) -> Result<u64, StepError> {
+/// What the fence of a shared storage says, beside what commits require of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Fence {
+    /// Revision of the record, 0 before the first.
+    #[serde(skip)]
+    pub(super) revision: u64,
+    /// Who has led last.
+    pub(super) control: String,
+    /// In which leadership.
+    pub(super) epoch: u64,
+}
+
+/// The fence of a storage that several controls share; `None`: this control has it alone.
+pub(super) async fn fence(state: &State) -> Result<Option<Fence>, StepError> {
+    if state.persist.kind() == "sqlite" {
+        return Ok(None);
+    }
+    let Some(stored) = state.persist.get(KIND, FENCE).await? else {
+        return Ok(Some(Fence::default()));
+    };
+    let fence: Fence = serde_json::from_value(stored.body).unwrap_or_default();
+    Ok(Some(Fence {
+        revision: stored.revision,
+        ..fence
+    }))
+}
+
+/// Moves the fence on from how it was found: whatever the leader of before still commits is refused from now on. Fails if
+/// another one has moved it meanwhile.
+pub(super) async fn take_storage(state: &State, found: &Fence, epoch: u64) -> Result<(), StepError> {
+    // What began under an earlier leadership of this control ends before.
+    let _guard = state.write_lock.lock().await;
+    let body = json!({ "control": state.control_id, "epoch": epoch, "run": uuid::Uuid::new_v4() });
+    let write = Write::Put {
+        kind: KIND.to_owned(),
+        name: FENCE.to_owned(),
+        body: body.clone(),
+        expect: Some(found.revision),
+    };
+    state.persist.commit(vec![write], Vec::new()).await?;
+    let stored = state.persist.get(KIND, FENCE).await?;
+    let revision = stored
+        .filter(|stored| stored.body == body)
+        .map(|stored| stored.revision);
+    let revision = revision.ok_or(StepError::Overtaken)?;
+    state.leader.set_fence(Some(Write::Require {
+        kind: KIND.to_owned(),
+        name: FENCE.to_owned(),
+        revision,
+    }));
+    Ok(())
+}
+
+/// Whether a commit was refused since another control leads.
+pub(crate) fn is_fence(error: &PersistError) -> bool {
+    matches!(error, PersistError::Conflict { kind, name, .. } if kind == KIND && name == FENCE)
+}
+
+/// Number of the last leadership that the store knows of.
+pub(super) async fn last_epoch(state: &State) -> Result<u64, StepError> {
+    let entry = state.store.get(&key(state)).await?;
+    Ok(last(entry.as_ref()).epoch)
+}
+
+fn last(entry: Option<&Entry>) -> Epoch {
+    entry
+        .and_then(|entry| serde_json::from_slice(&entry.value).ok())
+        .unwrap_or_default()
+}
+
+/// Draws the number of the next leadership. `known`: one that must be below it.
+pub(super) async fn next_epoch(state: &State, known: u64) -> Result<u64, StepError> {
     let key = key(state);
     let entry = state.store.get(&key).await?;
-    let last: Epoch = entry
-        .as_ref()
-        .and_then(|entry| serde_json::from_slice(&entry.value).ok())
-        .unwrap_or_default();
+    let last = last(entry.as_ref());
     let published = protocol::epoch(&*state.store, &state.config.prefix).await?;
     let next = Epoch {
         // A wiped store forgets; a manifest may remember.
-        epoch: last.epoch.max(published.unwrap_or_default()).saturating_add(1),
+        epoch: last
+            .epoch
+            .max(published.unwrap_or_default())
+            .max(known)
+            .saturating_add(1),
         storage: storage(state).await?,
     };
     let value = serde_json::to_vec(&next).expect("plain data with text keys always serialises");

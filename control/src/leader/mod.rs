@@ -6,16 +6,22 @@
 //! **Invariants.**
 //! - Leadership ends by the holder's own clock before the lease ends in the store ([`MARGIN`]), so a control that was
 //!   frozen finds itself without it when it wakes.
+//! - Where the store ends leases too late, the key itself is the sign of life ([`sign`]), with the same times.
 //! - A publication checks leadership after it has read where the manifest is, and writes only over that; whoever takes
 //!   over first marks the manifest with its epoch. So a write that was under way when its writer froze meets another
 //!   manifest and fails.
 //! - A control whose artifacts are not those that were published does not lead: it would replace every gateway by what
 //!   it happens to have ([`claim::Refused`]).
+//! - A storage that several controls share is fenced as well: whoever takes over changes a record in it that every commit
+//!   of a leader requires to be as it left it ([`claim::fence`]). It also tells a store that was wiped or set back: there who
+//!   led last leads on, and others wait as long as it may take itself for the leader.
 //! - While the store is away nobody can take over, and nothing can be published; changes are still taken then.
 //!
 //! **Absent.** Consensus: that is the store's. Stores that one process owns (embedded, file, memory) need no election.
 
+mod candidate;
 mod claim;
+mod sign;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,24 +34,18 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{bytes::Bytes, sync::CancellationToken};
-use weir_store::{Expect, LeaseId, Revision, StoreError, protocol::ProtocolError};
+use weir_persist::Write;
 
-use crate::{
-    reconcile::chain,
-    state::{State, now_ms},
-};
+use self::candidate::Candidate;
+use crate::state::{Listener, State, Wake};
+
+pub(crate) use self::claim::is_fence;
 
 /// How long the store waits for a sign of life.
 const TTL: Duration = Duration::from_secs(5);
 /// Leadership ends this much before the lease.
 const MARGIN: Duration = Duration::from_secs(1);
-/// Between two signs of life.
-const RENEWAL: Duration = Duration::from_millis(1_250);
-/// Between two looks whether the leader is gone.
-const LOOK: Duration = Duration::from_millis(500);
-/// Longest wait for an answer of the store.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// The same for somebody who waits for us.
+/// Longest wait for an answer of the store while somebody waits for us.
 const CONFIRM_MAX: Duration = Duration::from_millis(700);
 
 /// What the leader's key says.
@@ -59,6 +59,24 @@ pub(crate) struct Record {
     pub(crate) epoch: u64,
     /// Since when, milliseconds since the Unix epoch.
     pub(crate) since_ms: u64,
+    /// The key is not bound to a lease: its leader is gone when it has been the same for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl_ms: Option<u64>,
+    /// How often such a key was written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) beat: Option<u64>,
+}
+
+impl Record {
+    fn of(value: &[u8]) -> Option<Self> {
+        serde_json::from_slice(value).ok()
+    }
+
+    fn bytes(&self) -> Bytes {
+        serde_json::to_vec(self)
+            .expect("plain data with text keys always serialises")
+            .into()
+    }
 }
 
 /// What this control is at the moment.
@@ -78,17 +96,41 @@ enum Standing {
 
 /// What this control is at the moment, for everybody who acts.
 #[derive(Debug)]
-pub(crate) struct Leader(Mutex<Standing>);
+pub(crate) struct Leader {
+    standing: Mutex<Standing>,
+    /// What commits require of the storage, as of the last leadership; kept when that is over.
+    fence: Mutex<Option<Write>>,
+    /// The store answers again.
+    back: Wake,
+}
 
 impl Leader {
     /// Without an election.
     pub(crate) fn alone() -> Self {
-        Self(Mutex::new(Standing::Alone))
+        Self {
+            standing: Mutex::new(Standing::Alone),
+            fence: Mutex::new(None),
+            back: Wake::default(),
+        }
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
         // Every change is one assignment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a commit of artifacts must require, so that nothing is written once another leads.
+    pub(crate) fn fence(&self) -> Option<Write> {
+        self.fence.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_fence(&self, fence: Option<Write>) {
+        *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = fence;
+    }
+
+    /// Is told when the store answers again after it did not.
+    pub(crate) fn listen_for_the_store(&self) -> Listener {
+        self.back.listen()
     }
 
     fn set(&self, standing: Standing) {
@@ -154,7 +196,7 @@ pub(crate) async fn may_change(state: &State) -> Result<(), String> {
         let Ok(Ok(entry)) = timeout(CONFIRM_MAX, state.store.get(&key)).await else {
             return Ok(());
         };
-        let leader: Option<Record> = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        let leader = entry.and_then(|entry| Record::of(&entry.value));
         if leader.as_ref().is_some_and(|leader| leader.epoch == epoch) {
             return Ok(());
         }
@@ -193,12 +235,7 @@ pub(crate) fn start(state: Arc<State>, address: String, stop: CancellationToken)
         if !is_held {
             return;
         }
-        let mut candidate = Candidate {
-            state: &state,
-            address,
-            held: None,
-            is_told: false,
-        };
+        let mut candidate = Candidate::new(&state, address);
         let running = async {
             loop {
                 let pause = match candidate.step().await {
@@ -225,170 +262,6 @@ fn key(state: &State) -> String {
         "" => "weir/leader".to_owned(),
         prefix => format!("{prefix}/weir/leader"),
     }
-}
-
-/// What went wrong with a step.
-#[derive(Debug, thiserror::Error)]
-enum StepError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Protocol(#[from] ProtocolError),
-    #[error("what is stored could not be read")]
-    Persist(#[from] weir_persist::PersistError),
-    #[error("the store did not answer in time")]
-    Late,
-}
-
-#[derive(Debug)]
-struct Held {
-    lease: LeaseId,
-    epoch: u64,
-}
-
-struct Candidate<'a> {
-    state: &'a Arc<State>,
-    address: String,
-    held: Option<Held>,
-    /// The failure that lasts was logged.
-    is_told: bool,
-}
-
-impl Candidate<'_> {
-    /// Renews, or looks whether it can lead. Gives the pause before the next step.
-    async fn step(&mut self) -> Result<Duration, StepError> {
-        let pause = match &self.held {
-            Some(_) => self.renew().await?,
-            None => self.stand().await?,
-        };
-        self.is_told = false;
-        Ok(pause)
-    }
-
-    fn failed(&mut self, error: &StepError) -> Duration {
-        if matches!(error, StepError::Store(StoreError::LeaseLost)) {
-            tracing::warn!("the leadership was lost");
-            self.held = None;
-            self.state.leader.set(Standing::Follows {
-                leader: None,
-                reason: None,
-            });
-            return Duration::ZERO;
-        }
-        if !std::mem::replace(&mut self.is_told, true) {
-            let error = chain(error);
-            tracing::warn!(error, "the store does not say who leads; trying again");
-        }
-        LOOK
-    }
-
-    async fn renew(&mut self) -> Result<Duration, StepError> {
-        let Some(Held { lease, epoch }) = &self.held else {
-            return Ok(Duration::ZERO);
-        };
-        let begun = Instant::now();
-        asked(self.state.store.renew(lease)).await?;
-        // A wiped store may have kept the lease and lost the key.
-        let entry = asked(self.state.store.get(&key(self.state))).await?;
-        let record: Option<Record> = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
-        if !record.is_some_and(|record| record.epoch == *epoch && record.address == self.address) {
-            return Err(StoreError::LeaseLost.into());
-        }
-        self.state.leader.set(Standing::Leads {
-            epoch: *epoch,
-            until: begun + TTL - MARGIN,
-        });
-        Ok(RENEWAL)
-    }
-
-    async fn stand(&mut self) -> Result<Duration, StepError> {
-        let state = self.state;
-        let (store, key) = (&*state.store, key(state));
-        let follows = |leader, reason| state.leader.set(Standing::Follows { leader, reason });
-        let expect = match asked(store.get(&key)).await? {
-            None => Expect::Absent,
-            Some(entry) => match serde_json::from_slice::<Record>(&entry.value) {
-                // Its own, of a run that ended without leave. A copy of its folder elsewhere is another.
-                Ok(record) if record.control == state.control_id && record.address == self.address => {
-                    Expect::At(entry.revision)
-                }
-                Ok(record) => {
-                    follows(Some(record), None);
-                    return Ok(LOOK);
-                }
-                Err(error) => {
-                    follows(None, Some(format!("the key {key} cannot be read: {error}")));
-                    return Ok(LOOK);
-                }
-            },
-        };
-        if let Err(refused) = asked_of(claim::check(state)).await? {
-            let reason = refused.to_string();
-            if !std::mem::replace(&mut self.is_told, true) {
-                tracing::error!(reason, "this control does not lead");
-            }
-            follows(None, Some(reason));
-            return Ok(TTL);
-        }
-        let begun = Instant::now();
-        let lease = asked(store.grant(TTL)).await?;
-        match self.take(&key, expect, &lease).await {
-            Ok(epoch) => {
-                tracing::info!(epoch, "this control leads");
-                self.held = Some(Held { lease, epoch });
-                state.leader.set(Standing::Leads {
-                    epoch,
-                    until: begun + TTL - MARGIN,
-                });
-                state.wake.signal();
-                Ok(RENEWAL)
-            }
-            Err(error) => {
-                // Without it the lease ends by itself.
-                let _ = asked(store.revoke(&lease)).await;
-                match error {
-                    StepError::Store(StoreError::Conflict { .. }) => Ok(LOOK),
-                    error => Err(error),
-                }
-            }
-        }
-    }
-
-    /// Takes the key, then the manifest. Gives the epoch.
-    async fn take(&self, key: &str, expect: Expect, lease: &LeaseId) -> Result<u64, StepError> {
-        let epoch = asked_of(claim::next_epoch(self.state)).await?;
-        let record = Record {
-            control: self.state.control_id.clone(),
-            address: self.address.clone(),
-            epoch,
-            since_ms: now_ms(),
-        };
-        let value = serde_json::to_vec(&record).expect("plain data with text keys always serialises");
-        let _: Revision = asked(self.state.store.put(key, Bytes::from(value), expect, Some(lease))).await?;
-        asked_of(claim::mark(self.state, epoch)).await?;
-        Ok(epoch)
-    }
-
-    async fn resign(&mut self) {
-        self.state.leader.set(Standing::Follows {
-            leader: None,
-            reason: Some("it is ending".to_owned()),
-        });
-        if let Some(held) = self.held.take() {
-            let _ = asked(self.state.store.revoke(&held.lease)).await;
-        }
-    }
-}
-
-async fn asked<T>(asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StepError> {
-    match timeout(ANSWER_MAX, asking).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(StepError::Late),
-    }
-}
-
-async fn asked_of<T>(asking: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
-    timeout(ANSWER_MAX, asking).await.map_err(|_| StepError::Late)?
 }
 
 /// The identity of this control: a restart keeps it, so that it need not wait for its own lease to end. Without a folder

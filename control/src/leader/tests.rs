@@ -1,14 +1,24 @@
 //! Several controls on one store. Clocks are real: a leader is frozen by not letting its task run.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
+use serde_json::json;
 use tokio::{task::JoinHandle, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{bytes::Bytes, sync::CancellationToken};
 use weir_driver::fake::Fake;
-use weir_persist::{Persistence, memory::Memory as Storage};
-use weir_store::{Store, memory::Memory, protocol};
+use weir_persist::{Persistence, Write, memory::Memory as Storage};
+use weir_store::{
+    Capabilities, Entry, Expect, LeaseId, Revision, Store, StoreError, Watch, memory::Memory, protocol,
+};
 
-use super::{TTL, may_act, may_change, start};
+use super::{Record, TTL, is_fence, key, may_act, may_change, start};
 use crate::{Config, reconcile::tests::rig::eventually, state::State};
 
 struct Control {
@@ -48,6 +58,70 @@ impl Control {
         if let Some(task) = self.task.take() {
             task.await.unwrap();
         }
+    }
+}
+
+/// A store whose leases end late, as Consul's sessions do: nobody may rely on them. It can lose its answers to writes.
+#[derive(Debug, Default)]
+struct Late {
+    inner: Memory,
+    loses_answers: AtomicBool,
+}
+
+#[async_trait]
+impl Store for Late {
+    fn kind(&self) -> &'static str {
+        "late"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            lease_ttl_min: Duration::from_secs(10),
+            lease_factor_max: 2,
+            ..self.inner.capabilities()
+        }
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.inner.get(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), StoreError> {
+        self.inner.list(prefix).await
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        expect: Expect,
+        lease: Option<&LeaseId>,
+    ) -> Result<Revision, StoreError> {
+        let written = self.inner.put(key, value, expect, lease).await;
+        if self.loses_answers.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the answer was lost".into()));
+        }
+        written
+    }
+
+    async fn delete(&self, key: &str, expect: Expect) -> Result<bool, StoreError> {
+        self.inner.delete(key, expect).await
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
+        self.inner.watch(prefix, after).await
+    }
+
+    async fn grant(&self, _: Duration) -> Result<LeaseId, StoreError> {
+        panic!("a lease of this store ends too late")
+    }
+
+    async fn renew(&self, _: &LeaseId) -> Result<(), StoreError> {
+        panic!("there is none")
+    }
+
+    async fn revoke(&self, _: &LeaseId) -> Result<(), StoreError> {
+        panic!("there is none")
     }
 }
 
@@ -150,6 +224,120 @@ async fn a_late_write_of_a_frozen_leader_changes_nothing() {
         read.generation,
         weir_model::Generation(1),
         "readers see what they saw"
+    );
+    second.end().await;
+}
+
+/// Without a lease that ends in time the key is the sign of life.
+#[tokio::test]
+async fn where_leases_end_late_another_takes_over_in_the_same_time() {
+    let store = Arc::new(Late::default());
+    let (shared, storage): (Arc<dyn Store>, Arc<dyn Persistence>) = (store.clone(), Arc::new(Storage::new()));
+    let mut first = Control::new(&shared, &storage, "http://first");
+    eventually(async || first.leads()).await;
+    let second = Control::new(&shared, &storage, "http://second");
+    let third = Control::new(&shared, &storage, "http://third");
+    let key = key(&first.state);
+    let beat = async || {
+        let entry = store.get(&key).await.unwrap().unwrap();
+        Record::of(&entry.value).unwrap().beat.unwrap()
+    };
+    // Longer than its length it lives by being written, though the answers are lost for a while.
+    let begun = Instant::now();
+    while begun.elapsed() < TTL + Duration::from_secs(1) {
+        let is_lossy = (1_000..2_500).contains(&begun.elapsed().as_millis());
+        store.loses_answers.store(is_lossy, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(first.leads() && !second.leads() && !third.leads());
+    }
+    assert!(beat().await >= 3, "{}", beat().await);
+
+    first.freeze();
+    let frozen = Instant::now();
+    eventually(async || second.leads() || third.leads()).await;
+    let took = frozen.elapsed();
+    assert!(
+        TTL - Duration::from_secs(2) < took && took < Duration::from_secs(10),
+        "{took:?}"
+    );
+    assert!(!first.leads() && second.leads() != third.leads());
+    let (leader, other) = if second.leads() {
+        (second, third)
+    } else {
+        (third, second)
+    };
+    leader.end().await;
+    let left = Instant::now();
+    eventually(async || other.leads()).await;
+    assert!(left.elapsed() < TTL / 2, "{:?}", left.elapsed());
+    other.end().await;
+    assert_eq!(
+        store.get(&key).await.unwrap(),
+        None,
+        "who leaves takes its key along"
+    );
+}
+
+/// A storage that is shared takes nothing of who led before, also what was decided while it led.
+#[tokio::test]
+async fn a_late_commit_of_a_frozen_leader_changes_nothing() {
+    let (store, storage) = shared();
+    let put = |value: u64| {
+        let write = Write::Put {
+            kind: "breeds".to_owned(),
+            name: "a".to_owned(),
+            body: json!(value),
+            expect: None,
+        };
+        vec![write]
+    };
+    let mut first = Control::new(&store, &storage, "http://first");
+    eventually(async || first.leads()).await;
+    first.state.commit(put(1), Vec::new()).await.unwrap();
+    assert!(first.leads());
+    first.freeze();
+    let second = Control::new(&store, &storage, "http://second");
+    eventually(async || second.leads()).await;
+    // Also before the second has written anything.
+    let late = first.state.commit(put(2), Vec::new()).await.unwrap_err();
+    assert!(is_fence(&late), "{late}");
+    second.state.commit(put(3), Vec::new()).await.unwrap();
+    let late = first.state.commit(put(4), Vec::new()).await.unwrap_err();
+    assert!(is_fence(&late), "{late}");
+    let stored = storage.get("breeds", "a").await.unwrap().unwrap();
+    assert_eq!((stored.revision, stored.body), (2, json!(3)));
+    second.end().await;
+}
+
+/// A store that was wiped knows of no leader, but who led does not know that yet: others leave it its time.
+#[tokio::test]
+async fn who_led_a_store_that_was_wiped_leads_on() {
+    let (store, storage) = shared();
+    let mut first = Control::new(&store, &storage, "http://first");
+    eventually(async || first.leads()).await;
+    let second = Control::new(&store, &storage, "http://second");
+    let wipe = async || {
+        for entry in store.keys("").await.unwrap() {
+            store.delete(&entry, Expect::Any).await.unwrap();
+        }
+    };
+    wipe().await;
+    let before = first.state.leader.epoch().unwrap();
+    eventually(async || {
+        assert!(!second.leads(), "the first may still write");
+        first.state.leader.epoch().is_some_and(|epoch| epoch > before)
+    })
+    .await;
+    // If it is gone, another one leads after that time.
+    first.freeze();
+    wipe().await;
+    let wiped = Instant::now();
+    eventually(async || second.leads()).await;
+    assert!(!first.leads());
+    assert!(
+        TTL <= wiped.elapsed() && wiped.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        wiped.elapsed()
     );
     second.end().await;
 }

@@ -1,59 +1,74 @@
 //! What the published snapshots held: needed to know which instances an agent may still use, and which
 //! weights it has acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::OnceLock,
+};
 
-use weir_model::{Acknowledgement, Digest, Generation, Snapshot, Target};
+use weir_model::{Acknowledgement, Digest, Gateway, GatewayName, Generation, Snapshot, Target};
 
 /// Snapshots that are remembered.
 const SNAPSHOTS_MAX: usize = 32;
 
-/// What one snapshot held.
+/// What one snapshot held. Snapshots that follow one another share what did not change.
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
     pub(crate) generation: Generation,
     pub(crate) digest: Digest,
-    /// Parts per 10 000 by gateway and route.
-    weights: BTreeMap<String, BTreeMap<String, u16>>,
-    /// Instance ids by gateway.
-    instances: BTreeMap<String, BTreeSet<String>>,
+    snapshot: Snapshot,
+    /// Where each gateway is; made when the first is asked for.
+    places: OnceLock<HashMap<GatewayName, usize>>,
 }
 
 impl Served {
     fn of(snapshot: &Snapshot) -> Self {
-        let mut weights = BTreeMap::new();
-        let mut instances: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for gateway in snapshot.gateways() {
-            let name = gateway.name.to_string();
-            let of_routes = gateway
-                .routes
-                .iter()
-                .map(|r| (r.name.to_string(), r.weight.parts()));
-            weights.insert(name.clone(), of_routes.collect());
-            let ids = instances.entry(name).or_default();
-            for route in &gateway.routes {
-                if let Target::Instances(instances) = &route.target {
-                    ids.extend(instances.iter().map(|instance| instance.id.to_string()));
-                }
-            }
-        }
         Self {
             generation: snapshot.generation(),
             digest: snapshot.digest(),
-            weights,
-            instances,
+            snapshot: snapshot.clone(),
+            places: OnceLock::new(),
         }
     }
 
     /// Names of its gateways.
     pub(crate) fn gateways(&self) -> BTreeSet<String> {
-        self.weights.keys().cloned().collect()
+        let gateways = self.snapshot.gateways().iter();
+        gateways.map(|gateway| gateway.name.to_string()).collect()
+    }
+
+    fn gateway(&self, name: &str) -> Option<&Gateway> {
+        let places = self.places.get_or_init(|| {
+            let gateways = self.snapshot.gateways().iter().enumerate();
+            gateways.map(|(at, gateway)| (gateway.name.clone(), at)).collect()
+        });
+        let place = *places.get(&GatewayName::new(name).ok()?)?;
+        Some(self.snapshot.gateways().get(place)?)
     }
 
     /// A route's weight in parts per 10 000.
     pub(crate) fn weight(&self, gateway: &str, route: &str) -> Option<u16> {
-        self.weights.get(gateway)?.get(route).copied()
+        let mut routes = self.gateway(gateway)?.routes.iter();
+        let route = routes.find(|known| known.name.as_str() == route)?;
+        Some(route.weight.parts())
     }
+
+    /// Ids of the instances of all gateways, one after the other.
+    fn instances(&self) -> impl Iterator<Item = String> {
+        self.snapshot
+            .gateways()
+            .iter()
+            .flat_map(|gateway| instances(gateway))
+    }
+}
+
+/// Ids of a gateway's instances.
+fn instances(gateway: &Gateway) -> impl Iterator<Item = String> {
+    let of_routes = gateway.routes.iter().filter_map(|route| match &route.target {
+        Target::Instances(instances) => Some(instances),
+        Target::Gateway(_) => None,
+    });
+    of_routes.flatten().map(|instance| instance.id.to_string())
 }
 
 /// Snapshots, oldest first.
@@ -117,17 +132,17 @@ impl History {
         let mut held = BTreeSet::new();
         for served in &self.served {
             if Some(served.generation) >= published {
-                held.extend(served.instances.values().flatten().cloned());
+                held.extend(served.instances());
             }
         }
         for agent in agents.iter().filter(|agent| agent.digest.is_some()) {
-            held.extend(self.served_by(agent)?.instances.values().flatten().cloned());
+            held.extend(self.served_by(agent)?.instances());
             for refusal in &agent.refused {
                 let forms = self
                     .served
                     .iter()
-                    .filter_map(|served| served.instances.get(&refusal.gateway));
-                held.extend(forms.flatten().cloned());
+                    .filter_map(|served| served.gateway(&refusal.gateway));
+                held.extend(forms.flat_map(instances));
             }
         }
         Some(held)

@@ -5,7 +5,8 @@
 //!
 //! **Invariants.** An equal digest is not published again. Each generation is above the published one and
 //! above all that agents acknowledge (an agent never goes back). A gateway that cannot be served is left out
-//! and said, once per change. While the store is away the newest state is tried again with a growing wait.
+//! and said, once per change. While the store is away the newest state is tried again at least once a second, and at once
+//! when the election hears of the store; what the store holds is looked at as often, since it may have been wiped or set back.
 //!
 //! **Absent.** No decision about instances; see [`crate::reconcile`].
 
@@ -14,15 +15,16 @@ mod status;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasher as _, RandomState},
     sync::Arc,
     time::Duration,
 };
 
 use thiserror::Error;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use weir_artifact::{Artifact, Gateway};
-use weir_model::{Generation, Snapshot, SnapshotProblem};
+use weir_model::{Digest, Generation, Snapshot, SnapshotProblem};
 use weir_persist::{EventDraft, PersistError};
 use weir_plan::LoweringProblem;
 use weir_store::{
@@ -37,12 +39,14 @@ use crate::{
 
 pub(crate) use status::Publication;
 
-/// Without a signal the store is looked at this often: it may have been wiped.
+/// Without a signal everything is compared this often.
 const REFRESH: Duration = Duration::from_secs(5);
+/// Longest time between two looks where the manifest is, in a store that others reach.
+const LOOK: Duration = Duration::from_secs(1);
 /// First wait after a failure; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// Longest wait after a failure.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// What went wrong with a publication.
 #[derive(Debug, Error)]
@@ -61,13 +65,14 @@ enum PublishError {
 pub(crate) async fn run(state: Arc<State>, stop: CancellationToken) {
     let mut publisher = Publisher::new(&state);
     let mut signal = state.wake.listen();
+    let mut back = state.leader.listen_for_the_store();
     let mut retry = RETRY_MIN;
     loop {
-        let wait = match publisher.cycle().await {
+        let failed_for = match publisher.cycle().await {
             Ok(()) => {
                 retry = RETRY_MIN;
                 state.traffic.publication.set_error(None);
-                REFRESH
+                None
             }
             Err(error) => {
                 let error = crate::reconcile::chain(&error);
@@ -77,20 +82,31 @@ pub(crate) async fn run(state: Arc<State>, stop: CancellationToken) {
                         "the gateways' snapshot could not be published; trying again"
                     );
                 }
-                let wait = retry;
+                let wait = jittered(retry);
                 retry = (retry * 2).min(RETRY_MAX);
-                wait
+                Some(wait)
             }
         };
-        let failed = wait != REFRESH;
-        let until = Instant::now() + wait;
+        let rest = async {
+            match failed_for {
+                Some(wait) => sleep(wait).await,
+                None => publisher.rest().await,
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             // After a failure the wait holds also against signals: they do not bring the store back.
-            () = signal.woken(), if !failed => {}
-            () = sleep_until(until) => {}
+            () = signal.woken(), if failed_for.is_none() => {}
+            () = back.woken() => {}
+            () = rest => {}
         }
     }
+}
+
+/// Half of it to all of it: several controls and their tasks do not ask a store that comes back all at once.
+fn jittered(wait: Duration) -> Duration {
+    let part = RandomState::new().hash_one(()) % 512;
+    wait - wait * u32::try_from(part).unwrap_or_default() / 1024
 }
 
 struct Publisher<'a> {
@@ -99,6 +115,10 @@ struct Publisher<'a> {
     /// Where the manifest is, when it is known to hold what `history` has as its newest.
     place: Option<Revision>,
     adopted: bool,
+    /// What was sealed last: the next one shares what is equal.
+    before: Option<Snapshot>,
+    /// When the published generation was last compared with those of the agents.
+    compared: Option<Instant>,
     said: BTreeSet<(String, String)>,
     /// Published gateways by name, for the events.
     gateways: BTreeMap<String, Gateway>,
@@ -111,9 +131,27 @@ impl<'a> Publisher<'a> {
             loader: Loader::default(),
             place: None,
             adopted: false,
+            before: None,
+            compared: None,
             said: BTreeSet::new(),
             gateways: BTreeMap::new(),
         }
+    }
+
+    /// Waits until the manifest is elsewhere, or the store does not say where; [`REFRESH`] at most.
+    async fn rest(&self) {
+        let until = Instant::now() + REFRESH;
+        // A store that this process has alone changes by its own hand only.
+        if self.adopted && crate::leader::is_held(self.state) {
+            while Instant::now() + LOOK < until {
+                sleep(jittered(LOOK)).await;
+                let place = protocol::place(&*self.state.store, &self.state.config.prefix).await;
+                if !place.is_ok_and(|place| place == self.place) {
+                    return;
+                }
+            }
+        }
+        sleep_until(until).await;
     }
 
     async fn cycle(&mut self) -> Result<(), PublishError> {
@@ -133,8 +171,12 @@ impl<'a> Publisher<'a> {
             .map_err(PublishError::Load)?;
         drop(guard);
         let lowered = weir_plan::lower(&world.gateways, &world.deployments, &settings(self.state));
-        let (snapshot, refused) =
-            Snapshot::sound_part(&*self.state.config.namespace, Generation(0), lowered.gateways);
+        let namespace = &*self.state.config.namespace;
+        let (snapshot, refused) = match &self.before {
+            Some(before) => Snapshot::sound_part_after(before, namespace, Generation(0), lowered.gateways),
+            None => Snapshot::sound_part(namespace, Generation(0), lowered.gateways),
+        };
+        self.before = Some(snapshot.clone());
         self.say(&lowered.problems, &refused).await?;
         self.publish(snapshot, &world.gateways).await?;
         publication.complete(cycle);
@@ -164,6 +206,7 @@ impl<'a> Publisher<'a> {
         let place = published.as_ref().map(|(_, revision)| *revision);
         if let Some((manifest, _)) = &published
             && manifest.digest == snapshot.digest()
+            && !self.is_behind(manifest.generation, manifest.digest).await?
         {
             publication.remember(&snapshot.with_generation(manifest.generation), now_ms());
             self.place = place;
@@ -171,6 +214,26 @@ impl<'a> Publisher<'a> {
         }
         let generation = published.map(|(manifest, _)| manifest.generation);
         self.write(snapshot, generation, place, gateways).await
+    }
+
+    /// Whether an agent serves something newer, and so takes nothing of what is published: the store was wiped, and this
+    /// control knew nothing of before. Agents are asked once in [`REFRESH`].
+    async fn is_behind(&mut self, generation: Generation, digest: Digest) -> Result<bool, PublishError> {
+        // What was read of them lately costs nothing; who reads it wakes this when it says so.
+        if self.state.traffic.is_ahead(generation, digest) {
+            return Ok(true);
+        }
+        let now = Instant::now();
+        if self.compared.is_some_and(|compared| now - compared < REFRESH) {
+            return Ok(false);
+        }
+        let agents = protocol::agents(&*self.state.store, &self.state.config.prefix)
+            .await
+            .map_err(PublishError::Store)?;
+        self.compared = Some(now);
+        Ok(agents
+            .iter()
+            .any(|agent| agent.generation > generation && agent.digest != Some(digest)))
     }
 
     async fn write(

@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use tokio_util::bytes::Bytes;
 use weir_driver::fake::Fake;
 use weir_persist::memory::Memory;
@@ -18,7 +19,7 @@ use weir_store::{
 
 use crate::reconcile::{
     tests::alone::{delete_gateway, put_gateway},
-    tests::rig::{PREFIX, Rig, eventually, gateway},
+    tests::rig::{Agent, PREFIX, Rig, eventually, gateway},
 };
 
 /// A store that can be away.
@@ -155,13 +156,58 @@ async fn a_wiped_store_is_filled_again_with_a_higher_generation() {
     let before = rig.published().await.unwrap().generation();
     let key = protocol::manifest_key(PREFIX);
     assert!(store.inner.delete(&key, Expect::Any).await.unwrap());
+    let wiped = Instant::now();
     eventually(async || weight(&rig).await == Some(5_000)).await;
+    assert!(wiped.elapsed() < Duration::from_secs(2), "{:?}", wiped.elapsed());
     assert!(rig.published().await.unwrap().generation() > before);
     assert_eq!(
         rig.events(&["gateways:shop", "deployed"]).await,
         1,
         "it was not new"
     );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_store_that_was_set_back_has_the_newest_state_soon() {
+    let (rig, store) = rig();
+    put_gateway(&rig.state, shop(50), true, false).await.unwrap();
+    eventually(async || weight(&rig).await == Some(5_000)).await;
+    let key = protocol::manifest_key(PREFIX);
+    let old = store.inner.get(&key).await.unwrap().unwrap().value;
+    put_gateway(&rig.state, shop(60), false, false).await.unwrap();
+    eventually(async || weight(&rig).await == Some(6_000)).await;
+    let before = rig.published().await.unwrap().generation();
+    store.inner.put(&key, old, Expect::Any, None).await.unwrap();
+    let set_back = Instant::now();
+    eventually(async || {
+        rig.published()
+            .await
+            .is_some_and(|published| published.generation() > before)
+    })
+    .await;
+    assert!(
+        set_back.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        set_back.elapsed()
+    );
+    assert_eq!(weight(&rig).await, Some(6_000));
+    rig.end().await;
+}
+
+/// An agent comes to a wiped store after a control that knows nothing of before has published: it goes back for nobody.
+#[tokio::test]
+async fn an_agent_that_is_ahead_gets_what_is_newest() {
+    let (rig, store) = rig();
+    put_gateway(&rig.state, shop(50), true, false).await.unwrap();
+    eventually(async || weight(&rig).await == Some(5_000)).await;
+    let before = rig.published().await.unwrap();
+    let ahead = weir_model::Snapshot::new("default", weir_model::Generation(500), Vec::new()).unwrap();
+    let agent = Agent::join(&store.inner, "edge", None).await;
+    agent.acknowledge(&store.inner, Some(&ahead)).await;
+    let published = async || rig.published().await.unwrap();
+    eventually(async || published().await.generation() > ahead.generation()).await;
+    assert_eq!(published().await.digest(), before.digest());
     rig.end().await;
 }
 

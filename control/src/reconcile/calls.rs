@@ -6,9 +6,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use weir_artifact::HealthCheck;
 use weir_driver::{DriverError, HealthCheckSpec, HealthProtocol, InstanceSpec, PortSpec};
+use weir_persist::EventDraft;
 use weir_plan::{Launch, StartFailure, StartFailureKind};
 
 use super::{chain, steps::step, trouble};
@@ -27,7 +31,7 @@ const STOP_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Calls {
     inner: Mutex<Inner>,
-    permits: Arc<Semaphore>,
+    permits: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +45,7 @@ impl Default for Calls {
     fn default() -> Self {
         Self {
             inner: Mutex::default(),
-            permits: Arc::new(Semaphore::new(CALLS_MAX)),
+            permits: Semaphore::new(CALLS_MAX),
         }
     }
 }
@@ -57,6 +61,12 @@ pub(super) struct UnderWay {
 impl Calls {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for its turn.
+    async fn permit(&self) -> SemaphorePermit<'_> {
+        let permit = self.permits.acquire().await;
+        permit.expect("the semaphore is never closed")
     }
 
     pub(super) fn under_way(&self) -> UnderWay {
@@ -80,21 +90,11 @@ impl Calls {
     }
 
     pub(super) fn start(calls: &Arc<Self>, state: &Arc<State>, launch: Launch) {
-        if !calls.inner().starting.insert(launch.id.clone()) {
+        let Some(done) = Done::begin(calls, state, &launch.id, |inner| &mut inner.starting) else {
             return;
-        }
-        let done = Done {
-            calls: Arc::clone(calls),
-            state: Arc::clone(state),
-            id: launch.id.clone(),
-            set: |inner| &mut inner.starting,
         };
-        let permits = Arc::clone(&calls.permits);
         tokio::spawn(async move {
-            let _permit = permits
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
+            let _permit = done.calls.permit().await;
             let tags = vec![
                 format!("deployments:{}", launch.service.deployment),
                 format!("clusters:{}", launch.service.cluster),
@@ -122,28 +122,16 @@ impl Calls {
             );
             let event = trouble("container_driver", tags, &failure.message);
             done.calls.inner().failures.insert(id, failure);
-            if let Err(error) = done.state.commit(Vec::new(), vec![event]).await {
-                tracing::warn!(error = chain(&error), "an event could not be stored");
-            }
+            done.tell(event).await;
         });
     }
 
     pub(super) fn stop(calls: &Arc<Self>, state: &Arc<State>, id: String, grace: Duration) {
-        if !calls.inner().stopping.insert(id.clone()) {
+        let Some(done) = Done::begin(calls, state, &id, |inner| &mut inner.stopping) else {
             return;
-        }
-        let done = Done {
-            calls: Arc::clone(calls),
-            state: Arc::clone(state),
-            id: id.clone(),
-            set: |inner| &mut inner.stopping,
         };
-        let permits = Arc::clone(&calls.permits);
         tokio::spawn(async move {
-            let _permit = permits
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
+            let _permit = done.calls.permit().await;
             step("before a stop");
             let stopped = timeout(grace + STOP_EXTRA, done.state.driver.stop(&id, grace)).await;
             step("after a stop");
@@ -158,9 +146,7 @@ impl Calls {
                 "an instance could not be stopped; trying again"
             );
             let event = trouble("container_driver", vec![format!("instances:{id}")], &error);
-            if let Err(error) = done.state.commit(Vec::new(), vec![event]).await {
-                tracing::warn!(error = chain(&error), "an event could not be stored");
-            }
+            done.tell(event).await;
             // It stays among those under way for a moment, so that the loop does not turn at full speed.
             tokio::time::sleep(STOP_RETRY).await;
         });
@@ -173,6 +159,29 @@ struct Done {
     state: Arc<State>,
     id: String,
     set: fn(&mut Inner) -> &mut BTreeSet<String>,
+}
+
+impl Done {
+    /// Notes a call; `None`: there is one for this instance already.
+    fn begin(
+        calls: &Arc<Calls>,
+        state: &Arc<State>,
+        id: &str,
+        set: fn(&mut Inner) -> &mut BTreeSet<String>,
+    ) -> Option<Self> {
+        set(&mut calls.inner()).insert(id.to_owned()).then(|| Self {
+            calls: Arc::clone(calls),
+            state: Arc::clone(state),
+            id: id.to_owned(),
+            set,
+        })
+    }
+
+    async fn tell(&self, event: EventDraft) {
+        if let Err(error) = self.state.commit(Vec::new(), vec![event]).await {
+            tracing::warn!(error = chain(&error), "an event could not be stored");
+        }
+    }
 }
 
 impl Drop for Done {

@@ -156,6 +156,7 @@ fn external(gateway: &Gateway, prefix: &str) -> Gateway {
         sticky: gateway.sticky,
         virtual_hosts: gateway.virtual_hosts.clone(),
         routes: routes.collect(),
+        options: gateway.options.clone(),
         deployed: false,
     }
 }

@@ -54,6 +54,12 @@ async fn values(rig: &Rig, tags: &[&str]) -> Vec<serde_json::Value> {
     events.into_iter().map(|event| event.value).collect()
 }
 
+/// Waits until the loop has looked once.
+async fn first_round(rig: &Rig) {
+    let counter = async || rig.state.persist.get("counters", "sla-event").await.unwrap();
+    eventually(async || counter().await.is_some()).await;
+}
+
 #[tokio::test]
 async fn what_is_too_slow_is_scaled_up_once_in_its_window_and_said_with_numbers() {
     let rig = Rig::new();
@@ -120,15 +126,7 @@ async fn events_of_others_escalate_through_stored_slas_up_to_the_limits() {
     }
     rig.deploy(&shop(1, "gold")).await.unwrap();
     rig.done("front:1").await;
-    eventually(async || {
-        rig.state
-            .persist
-            .get("counters", "sla-event")
-            .await
-            .unwrap()
-            .is_some()
-    })
-    .await;
+    first_round(&rig).await;
     let tags = ["sla", "sla:escalate", "deployment:shop", "cluster:front"];
     for (memory_mb, cpu) in [(32.0, 0.2), (48.0, 0.2)] {
         post(&rig, &tags, json!(null)).await;
@@ -160,15 +158,7 @@ async fn a_quota_stands_above_an_escalation_and_a_merge() {
     assert!(rig.deployment().await.is_none() && rig.driver.started().is_empty());
     rig.deploy(&shop(2, WINDOW)).await.unwrap();
     rig.done("front:1").await;
-    eventually(async || {
-        rig.state
-            .persist
-            .get("counters", "sla-event")
-            .await
-            .unwrap()
-            .is_some()
-    })
-    .await;
+    first_round(&rig).await;
     post(
         &rig,
         &["sla", "sla:escalate", "deployment:shop", "cluster:front"],

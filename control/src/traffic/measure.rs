@@ -13,7 +13,7 @@ use crate::state::State;
 /// Longest window: as long as frames are kept.
 const WINDOW_MAX: Duration = Duration::from_secs(110);
 
-/// What happened in a window, as all live agents saw it.
+/// What happened in a window, as all agents that answer saw it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Measured {
     /// Requests per second.
@@ -64,14 +64,14 @@ fn rounded(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }
 
-/// What live agents saw in the last `window`, by gateway; `None` while there is no live agent: then nothing is
-/// known, which is not the same as nothing happened.
+/// What agents saw in the last `window`, by gateway; `None` while no agent answers: then nothing is known, which is not
+/// the same as nothing happened.
 pub(crate) async fn measured(state: &State, window: Duration) -> Option<BTreeMap<String, MeasuredGateway>> {
     read(state, FRESH_MS).await;
     let window_ms = u64::try_from(window.min(WINDOW_MAX).as_millis()).unwrap_or(u64::MAX);
     let mut figures = BTreeMap::new();
     let mut is_known = false;
-    for log in state.traffic.agents().values().filter(|log| log.live) {
+    for log in state.traffic.agents().values().filter(|log| log.is_fresh()) {
         if let Some(latest) = log.latest() {
             is_known = true;
             let base = log.base(window_ms);

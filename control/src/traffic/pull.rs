@@ -1,127 +1,132 @@
 //! Reading acknowledgements from the store and frames from the agents.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::StreamExt as _;
-use tokio::time::timeout;
-use weir_model::{Acknowledgement, Frame};
+use tokio::time::{Instant, timeout, timeout_at};
+use weir_model::Acknowledgement;
 use weir_persist::EventDraft;
 use weir_store::protocol;
 
-use super::{AGENTS_MAX, in_flight::Busy, log::AgentLog};
+use super::{
+    AGENTS_MAX,
+    clients::{Clients, Unread},
+    log::AgentLog,
+};
 use crate::{
     reconcile::trouble,
     state::{State, now_ms},
 };
 
-/// Longest answer of an agent or the store.
+/// Longest answer of an agent.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// Largest frame in bytes.
-const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The same when it is only asked for the silence of its store.
+const SILENCE_ANSWER_MAX: Duration = Duration::from_millis(400);
 /// Most agents that are asked at one time.
 const ASKED_MAX: usize = 32;
 /// An agent whose lease is over, and that did not answer so often in a row, is not asked any more.
 const GONE_FAILURES: u32 = 10;
-/// An agent whose lease is over is forgotten after this time in milliseconds.
+/// An agent whose lease is over, and that does not answer, is forgotten after this time in milliseconds.
 const FORGET_MS: u64 = 10 * 60 * 1000;
 
-/// Reads from the store what every agent acknowledged.
-pub(super) async fn acknowledgements(state: &State) {
-    let acknowledged = timeout(ANSWER_MAX, protocol::agents(&*state.store, &state.config.prefix)).await;
+/// Reads from the store what every agent acknowledged; whether it answered in time.
+pub(super) async fn acknowledgements(state: &State, until: Instant) -> bool {
+    let acknowledged = timeout_at(until, protocol::agents(&*state.store, &state.config.prefix)).await;
     // While the store is away, what it said last stands: the lease may well go on.
-    if let Ok(Ok(acknowledged)) = acknowledged {
-        let refusals = note(state, acknowledged);
-        commit(state, refusals).await;
+    let Ok(Ok(acknowledged)) = acknowledged else {
+        return false;
+    };
+    let refusals = note(state, acknowledged);
+    commit(state, refusals).await;
+    let published = state.traffic.publication.status();
+    if let (Some(generation), Some(digest)) = (published.generation, published.digest)
+        && state.traffic.is_ahead(generation, digest)
+    {
+        // The store was wiped, and control knew nothing of before: what is published is refused until its number is higher.
+        state.wake.signal();
     }
+    true
 }
 
-/// What the agents are asked with.
-#[derive(Debug)]
-pub(super) struct Clients {
-    /// For plain HTTP: it needs no certificates of the system, which need not be there.
-    plain: reqwest::Client,
-    /// For TLS, or why there is none.
-    secure: Result<reqwest::Client, String>,
+/// Looks whether the agents hear from their stores, and tells of those for which that has changed. One that does not answer is
+/// a matter of [`frames`].
+pub(super) async fn silences(state: &State) {
+    let clients = clients(state);
+    futures::stream::iter(known(state))
+        .for_each_concurrent(ASKED_MAX, |(id, admin, _)| async move {
+            let asked_at_ms = now_ms();
+            let asking = clients.stale_ms(&id, &admin, state.config.agent_token.as_ref());
+            let Ok(Ok(Some(stale_ms))) = timeout(SILENCE_ANSWER_MAX, asking).await else {
+                return;
+            };
+            if let Some(log) = state.traffic.agents().get_mut(&id) {
+                log.heard_of_its_store(Some(stale_ms), asked_at_ms);
+            }
+        })
+        .await;
+    tell(state).await;
 }
 
-impl Clients {
-    fn new(authority: Option<&std::path::Path>) -> Self {
-        let plain = reqwest::Client::builder().tls_certs_only([]).build();
-        let secure = match authority {
-            None => reqwest::Client::builder()
-                .build()
-                .map_err(|error| error.to_string()),
-            Some(path) => trusting(path).map_err(|error| {
-                tracing::error!(path = %path.display(), error, "agents with TLS cannot be asked");
-                error
-            }),
-        };
-        Self {
-            plain: plain.expect("a client without certificates needs nothing of the system"),
-            secure,
-        }
-    }
+/// The agents that are asked: id, address, time of the newest frame.
+fn known(state: &State) -> Vec<(String, String, u64)> {
+    let agents = state.traffic.agents();
+    let asked = agents
+        .iter()
+        // One that is gone is not waited for again and again.
+        .filter(|(_, log)| (log.live || log.failed < GONE_FAILURES) && !log.is_put_off());
+    let known = asked.filter_map(|(id, log)| {
+        let since_ms = log.latest().map_or(0, |frame| frame.at_ms);
+        Some((id.clone(), log.acknowledgement.admin.clone()?, since_ms))
+    });
+    known.collect()
 }
 
-/// A client that trusts what these certificates have signed, and nothing else.
-fn trusting(path: &std::path::Path) -> Result<reqwest::Client, String> {
-    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
-    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())?;
-    let client = reqwest::Client::builder().tls_certs_only(certificates).build();
-    client.map_err(|error| crate::reconcile::chain(&error))
+fn clients(state: &State) -> &Clients {
+    state
+        .traffic
+        .clients
+        .get_or_init(|| Clients::new(state.config.agent_authority.as_deref()))
 }
 
 /// Reads the frames of every agent, also of those whose leases are over: they may have lost the store alone. Tells of
 /// those whose condition has changed.
 pub(super) async fn frames(state: &State) {
-    let known: Vec<(String, String, u64)> = state
-        .traffic
-        .agents()
-        .iter()
-        // One that is gone is not waited for again and again.
-        .filter(|(_, log)| log.live || log.failed < GONE_FAILURES)
-        .filter_map(|(id, log)| {
-            let since_ms = log.latest().map_or(0, |frame| frame.at_ms);
-            Some((id.clone(), log.acknowledgement.admin.clone()?, since_ms))
-        })
-        .collect();
-    let clients = state
-        .traffic
-        .clients
-        .get_or_init(|| Clients::new(state.config.agent_authority.as_deref()));
-    futures::stream::iter(known)
+    let clients = clients(state);
+    futures::stream::iter(known(state))
         .for_each_concurrent(ASKED_MAX, |(id, admin, since_ms)| async move {
             let asked_at_ms = now_ms();
-            let answer = match timeout(ANSWER_MAX, ask(state, clients, &admin, since_ms)).await {
+            let asking = clients.frames(&admin, since_ms, state.config.agent_token.as_ref());
+            let answer = match timeout(ANSWER_MAX, asking).await {
                 Ok(Ok(frames)) => match frames.iter().find(|frame| frame.agent.as_str() != id) {
                     None => Ok(frames),
-                    Some(other) => Err(format!("another agent ({}) answers at its address", other.agent)),
+                    Some(other) => {
+                        let other = &other.agent;
+                        Err(Unread::Failed(format!(
+                            "another agent ({other}) answers at its address"
+                        )))
+                    }
                 },
-                Ok(Err(error)) => Err(error),
-                Err(_) => Err("it does not answer in time".to_owned()),
+                Ok(Err(unread)) => Err(unread),
+                Err(_) => Err(Unread::Failed("it does not answer in time".to_owned())),
             };
             let mut agents = state.traffic.agents();
             let Some(log) = agents.get_mut(&id) else { return };
             match answer {
-                Ok(frames) => {
-                    if let Some(newest) = frames.last() {
-                        log.busy = Busy::of(newest, asked_at_ms);
-                        log.failed = 0;
-                        log.reached_at_ms = Some(now_ms());
-                    }
-                    for frame in frames {
-                        log.add(Arc::new(frame));
-                    }
-                }
-                Err(error) => {
-                    log.failed = log.failed.saturating_add(1);
-                    tracing::debug!(agent = id, error, "the agent's figures cannot be read");
-                }
+                Ok(frames) => log.answered(frames, asked_at_ms),
+                Err(unread) => log.unanswered(unread),
             }
         })
         .await;
-    let told = conditions(state);
-    commit(state, told).await;
+    tell(state).await;
+}
+
+/// Tells what has changed since it was told last. Of several controls one tells; what changes while there is none, as after
+/// the store was wiped, is told afterwards.
+async fn tell(state: &State) {
+    if crate::leader::may_act(state) {
+        let told = conditions(state);
+        commit(state, told).await;
+    }
 }
 
 /// Events for agents whose condition has changed.
@@ -147,7 +152,7 @@ fn conditions(state: &State) -> Vec<EventDraft> {
         if before.is_stale != now.is_stale {
             let word = if now.is_stale { "stale" } else { "fresh" };
             let value = serde_json::json!({
-                "stale_ms": log.stale_ms(),
+                "stale_ms": log.stale_ms,
                 "generation": log.acknowledgement.generation,
             });
             tell(word, value);
@@ -158,7 +163,12 @@ fn conditions(state: &State) -> Vec<EventDraft> {
                 (true, false) => "gone",
                 (false, _) => "reachable",
             };
-            tell(word, serde_json::json!({ "admin": log.acknowledgement.admin }));
+            if now.is_unreachable {
+                let reason = log.problem.as_deref();
+                tracing::warn!(agent = id, reason, "the agent's figures cannot be read");
+            }
+            let (admin, reason) = (&log.acknowledgement.admin, &log.problem);
+            tell(word, serde_json::json!({ "admin": admin, "reason": reason }));
         }
         log.told = now;
     }
@@ -201,10 +211,7 @@ fn note(state: &State, acknowledged: Vec<Acknowledgement>) -> Vec<EventDraft> {
             trouble("gateway_agent", tags, &format!("refused: {}", refusal.reason))
         }));
         match agents.get_mut(&id) {
-            Some(log) => {
-                log.acknowledgement = acknowledgement;
-                log.live = true;
-            }
+            Some(log) => log.acknowledged(acknowledgement),
             None if room => {
                 agents.insert(id, AgentLog::new(acknowledgement));
             }
@@ -212,41 +219,9 @@ fn note(state: &State, acknowledged: Vec<Acknowledgement>) -> Vec<EventDraft> {
         }
     }
     let now_ms = now_ms();
-    agents.retain(|_, log| log.live || now_ms.saturating_sub(log.acknowledgement.at_ms) < FORGET_MS);
+    agents.retain(|_, log| {
+        let heard_at_ms = log.acknowledgement.at_ms.max(log.reached_at_ms.unwrap_or(0));
+        log.live || now_ms.saturating_sub(heard_at_ms) < FORGET_MS
+    });
     events
-}
-
-/// The frames of an agent after that time, oldest first.
-async fn ask(state: &State, clients: &Clients, admin: &str, since_ms: u64) -> Result<Vec<Frame>, String> {
-    let said = |error: reqwest::Error| crate::reconcile::chain(&error);
-    let (client, base) = match admin.strip_prefix("https://") {
-        Some(_) => (clients.secure.as_ref().map_err(Clone::clone)?, admin.to_owned()),
-        None => (
-            &clients.plain,
-            format!("http://{}", admin.trim_start_matches("http://")),
-        ),
-    };
-    let mut request = client.get(format!("{base}/frames?since={since_ms}"));
-    if let Some(token) = &state.config.agent_token {
-        request = request.bearer_auth(token.reveal());
-    }
-    let mut answer = request
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status)
-        .map_err(said)?;
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(said)? {
-        if body.len() + chunk.len() > FRAME_BYTES_MAX {
-            return Err(format!("it is longer than {FRAME_BYTES_MAX} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let wrong = |error: serde_json::Error| error.to_string();
-    // One without a list is older than `since`.
-    if body.trim_ascii_start().starts_with(b"[") {
-        serde_json::from_slice(&body).map_err(wrong)
-    } else {
-        Ok(vec![serde_json::from_slice(&body).map_err(wrong)?])
-    }
 }

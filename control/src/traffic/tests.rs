@@ -1,5 +1,8 @@
 //! Traffic as agents tell it: agents here are small servers with frames that the test writes.
 
+mod agents;
+mod silences;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -13,7 +16,7 @@ use weir_model::{
     LatencyCounts, OutcomeCounts, Refusal, RouteFrame, RouteName,
 };
 
-use super::{TrafficQuery, agents, measured, read, traffic, window};
+use super::{TrafficQuery, agents as list, measured, past::Totals, read, traffic, window};
 use crate::{
     error::OperationError,
     reconcile::{
@@ -209,7 +212,7 @@ async fn without_agents_nothing_is_known() {
         (8_000, None, None)
     );
     assert_eq!((route.p50_ms, route.error_rate, route.requests), (None, None, 0));
-    assert_eq!(agents(&rig.state).await.unwrap(), []);
+    assert_eq!(list(&rig.state).await.unwrap(), []);
     rig.end().await;
 }
 
@@ -244,7 +247,7 @@ async fn an_agent_that_lags_is_seen_to() {
     let new = rig.published().await.unwrap();
     agent.acknowledge(&*store, Some(&new)).await;
     eventually(async || look().await == (5_000, Some(5_000), true)).await;
-    let seen = agents(&rig.state).await.unwrap();
+    let seen = list(&rig.state).await.unwrap();
     assert_eq!((seen[0].agent.as_str(), seen[0].live), ("edge", true));
     assert_eq!(seen[0].generation, new.generation());
     rig.end().await;
@@ -282,8 +285,10 @@ fn an_error_with_an_answer_counts_once() {
     route.outcomes.errors = BTreeMap::from([("connect_refused".to_owned(), 2), ("client".to_owned(), 2)]);
     let mut figures = BTreeMap::new();
     window::add(&mut figures, &latest, None);
-    assert_eq!(figures["shop"].routes[TWO].errors, 4);
-    assert_eq!(figures["shop"].routes[ONE].errors, 0);
+    assert_eq!(figures["shop"].routes[TWO].window_errors, 4);
+    assert_eq!(figures["shop"].routes[ONE].window_errors, 0);
+    let totals = Totals::of(&latest);
+    assert_eq!(totals.0["shop"].routes[TWO].errors, 4);
 }
 
 #[tokio::test]
@@ -317,32 +322,6 @@ async fn a_refusal_is_told_once_for_each_agent() {
 }
 
 #[tokio::test]
-async fn totals_do_not_go_back_when_an_agent_restarts() {
-    let rig = Rig::new();
-    published(&rig).await;
-    let store = Arc::clone(&rig.state.store);
-    let (admin, shown, server) = serve(frame("a", 100_000, 1_000, 0, 0)).await;
-    Agent::join(&*store, "a", Some(admin))
-        .await
-        .acknowledge(&*store, None)
-        .await;
-    let query = TrafficQuery::default;
-    let requests = async || {
-        read(&rig.state, 0).await;
-        let seen = traffic(&rig.state, query()).await.unwrap();
-        (seen.gateways[0].requests, seen.gateways[0].routes[0].requests)
-    };
-    assert_eq!(requests().await, (1_000, 1_000));
-    // Another run has counted ten.
-    let mut fresh = frame("a", 101_000, 10, 0, 0);
-    fresh.started_at_ms = 100_500;
-    *shown.lock().unwrap() = fresh;
-    assert_eq!(requests().await, (1_010, 1_010));
-    server.abort();
-    rig.end().await;
-}
-
-#[tokio::test]
 async fn an_agent_whose_store_is_silent_is_told_once_and_shown() {
     let rig = Rig::new();
     published(&rig).await;
@@ -357,7 +336,7 @@ async fn an_agent_whose_store_is_silent_is_told_once_and_shown() {
         frame.stale_ms = stale_ms;
         *shown.lock().unwrap() = frame;
         read(&rig.state, 0).await;
-        agents(&rig.state).await.unwrap().remove(0)
+        list(&rig.state).await.unwrap().remove(0)
     };
     let told = async |word: &str| rig.events(&[&format!("gateway_agent:{word}"), "agents:a"]).await;
     let view = tell(101_000, Some(0)).await;
@@ -373,7 +352,7 @@ async fn an_agent_whose_store_is_silent_is_told_once_and_shown() {
     let _ = server.await;
     eventually(async || {
         read(&rig.state, 0).await;
-        agents(&rig.state).await.unwrap()[0].state == "unreachable"
+        list(&rig.state).await.unwrap()[0].state == "unreachable"
     })
     .await;
     eventually(async || told("unreachable").await == 1).await;

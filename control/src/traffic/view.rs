@@ -7,7 +7,9 @@ use weir_artifact::{Deployment, Gateway, OrReference, Route};
 use weir_model::{Acknowledgement, Digest, Generation, Refusal, Target};
 
 use super::{
-    FRESH_MS, read,
+    FRESH_MS,
+    past::{GatewayTotals, RouteTotals, Totals},
+    read,
     window::{self, GatewayFigures, RouteFigures, real},
 };
 use crate::{
@@ -22,19 +24,24 @@ const WINDOW_S: u64 = 10;
 const WINDOW_MAX_S: u64 = 110;
 
 /// One agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(crate) struct AgentView {
     pub(crate) agent: String,
-    /// `host:port` of its admin listener.
+    /// Where its admin listener is: `host:port`, `https://host:port` or `unix:path`.
     pub(crate) admin: Option<String>,
     /// Generation that it serves.
+    #[schema(value_type = u64)]
     pub(crate) generation: Generation,
-    /// Digest that it serves.
+    /// Digest that it serves; null: it serves nothing.
+    #[schema(value_type = Option<String>)]
     pub(crate) digest: Option<Digest>,
     /// Newest generation that it saw.
+    #[schema(value_type = u64)]
     pub(crate) seen: Generation,
-    /// Gateways of the newest snapshot that it did not take.
+    /// What it did not take of the newest snapshot: `{gateway, reason}`; an empty gateway: all of it.
+    #[schema(value_type = Vec<Object>)]
     pub(crate) refused: Vec<Refusal>,
+    /// Of the program.
     pub(crate) version: String,
     /// Milliseconds since the Unix epoch.
     pub(crate) started_at_ms: u64,
@@ -55,6 +62,8 @@ pub(crate) struct AgentView {
     pub(crate) uptime_ms: u64,
     /// When it answered control last, milliseconds since the Unix epoch.
     pub(crate) reached_at_ms: Option<u64>,
+    /// Why it did not answer control well when it was asked last, if it did not.
+    pub(crate) problem: Option<String>,
 }
 
 /// What is asked of `/traffic`.
@@ -91,7 +100,7 @@ pub(crate) struct GatewayView {
     pub(crate) port: Option<u16>,
     /// Requests per second in the window.
     pub(crate) rate: f64,
-    /// Since the agents started.
+    /// Since counting began.
     pub(crate) requests: u64,
     pub(crate) agents: Vec<AgentState>,
     pub(crate) routes: Vec<RouteView>,
@@ -120,7 +129,7 @@ pub(crate) struct RouteView {
     pub(crate) condition: Option<String>,
     /// `None` without a condition.
     pub(crate) condition_strength: Option<u16>,
-    /// Since the agents started.
+    /// Since counting began.
     pub(crate) requests: u64,
     pub(crate) window_requests: u64,
     /// Requests per second in the window.
@@ -129,7 +138,7 @@ pub(crate) struct RouteView {
     pub(crate) p50_ms: Option<f64>,
     /// Of the window; `None` without any.
     pub(crate) p99_ms: Option<f64>,
-    /// Since the agents started: 5xx, and errors without an answer.
+    /// Since counting began: 5xx, and errors without an answer.
     pub(crate) errors: u64,
     /// Of the requests that ended in the window; `None` without any.
     pub(crate) error_rate: Option<f64>,
@@ -142,7 +151,7 @@ pub(crate) struct InstanceView {
     pub(crate) id: String,
     /// `host:port`.
     pub(crate) address: String,
-    /// Through this route, since the agents started.
+    /// Through this route, since counting began.
     pub(crate) requests: u64,
     /// Whether it is ready and every agent that checks it can reach it; `None` if nobody knows.
     pub(crate) healthy: Option<bool>,
@@ -193,7 +202,7 @@ pub(crate) async fn agents(state: &State) -> Result<Vec<AgentView>, OperationErr
                 (false, ..) if log.reached_at_ms.is_some() => "stale",
                 (false, ..) => "gone",
             },
-            stale_ms: log.stale_ms().or((stale_ms > 0).then_some(stale_ms)),
+            stale_ms: log.stale_ms.or((stale_ms > 0).then_some(stale_ms)),
             lag,
             lag_ms: lag.map(|lag| match (lag, published.published_at_ms) {
                 (1.., Some(at_ms)) => now_ms.saturating_sub(at_ms),
@@ -201,6 +210,7 @@ pub(crate) async fn agents(state: &State) -> Result<Vec<AgentView>, OperationErr
             }),
             uptime_ms: now_ms.saturating_sub(started_at_ms),
             reached_at_ms: log.reached_at_ms,
+            problem: log.problem.clone(),
         }
     });
     Ok(views.collect())
@@ -221,13 +231,17 @@ pub(crate) async fn traffic(state: &State, query: TrafficQuery) -> Result<Traffi
         });
     }
     let mut figures = BTreeMap::new();
+    let mut totals = Totals::default();
     let mut live = Vec::new();
-    for log in state.traffic.agents().values().filter(|log| log.live) {
-        live.push(log.acknowledgement.clone());
-        if let Some(latest) = log.latest() {
+    for log in state.traffic.agents().values() {
+        if log.live {
+            live.push(log.acknowledgement.clone());
+        }
+        // What was counted stays counted, whatever became of who counted it.
+        log.add_to(&mut totals);
+        if let Some(latest) = log.latest().filter(|_| log.is_fresh()) {
             let base = log.base(window_s * 1_000);
             window::add(&mut figures, latest, base.map(|base| &**base));
-            log.past.add_to(&mut figures);
         }
     }
     let published = state.traffic.publication.status();
@@ -258,7 +272,7 @@ pub(crate) async fn traffic(state: &State, query: TrafficQuery) -> Result<Traffi
         problems: published.problems,
         window_s,
         gateways: asked
-            .map(|gateway| view.gateway(gateway, figures.get(&gateway.name)))
+            .map(|gateway| view.gateway(gateway, figures.get(&gateway.name), totals.0.get(&gateway.name)))
             .collect(),
     })
 }
@@ -272,13 +286,19 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn gateway(&self, gateway: &Gateway, figures: Option<&GatewayFigures>) -> GatewayView {
-        let nothing = GatewayFigures::default();
-        let figures = figures.unwrap_or(&nothing);
+    fn gateway(
+        &self,
+        gateway: &Gateway,
+        figures: Option<&GatewayFigures>,
+        totals: Option<&GatewayTotals>,
+    ) -> GatewayView {
+        let (nothing, none) = (GatewayFigures::default(), GatewayTotals::default());
+        let (figures, totals) = (figures.unwrap_or(&nothing), totals.unwrap_or(&none));
         let total = figures.routes.values().map(|route| route.window_requests).sum();
         let routes = gateway.routes.iter().filter_map(|(path, route)| match route {
             OrReference::Inline(route) => {
-                Some(self.route(&gateway.name, path, route, figures.routes.get(path), total))
+                let counted = (figures.routes.get(path), totals.routes.get(path));
+                Some(self.route(&gateway.name, path, route, counted, total))
             }
             OrReference::Reference(_) => None,
         });
@@ -295,7 +315,7 @@ impl View<'_> {
             name: gateway.name.clone(),
             port: gateway.port.as_ref().map(|port| port.number),
             rate: figures.rate,
-            requests: figures.requests,
+            requests: totals.requests,
             agents: agents.collect(),
             routes: routes.collect(),
         }
@@ -306,11 +326,11 @@ impl View<'_> {
         gateway: &str,
         path: &str,
         route: &Route,
-        figures: Option<&RouteFigures>,
+        (figures, totals): (Option<&RouteFigures>, Option<&RouteTotals>),
         total: u64,
     ) -> RouteView {
-        let nothing = RouteFigures::default();
-        let figures = figures.unwrap_or(&nothing);
+        let (nothing, none) = (RouteFigures::default(), RouteTotals::default());
+        let (figures, totals) = (figures.unwrap_or(&nothing), totals.unwrap_or(&none));
         let percentile = |percent| {
             let us = figures.latency.percentile_us(percent)?;
             Some(real(us) / 1_000.0)
@@ -336,19 +356,25 @@ impl View<'_> {
                     .map_or(10_000, |strength| strength.parts())
             }),
             condition,
-            requests: figures.requests,
+            requests: totals.requests,
             window_requests: figures.window_requests,
             rate: figures.rate,
             p50_ms: percentile(50.0),
             p99_ms: percentile(99.0),
-            errors: figures.errors,
+            errors: totals.errors,
             error_rate: share(figures.window_errors, figures.window_ended),
-            instances: self.instances(gateway, path, figures),
+            instances: self.instances(gateway, path, figures, totals),
         }
     }
 
     /// Those that the route leads to now, also without traffic, then those that it led to.
-    fn instances(&self, gateway: &str, path: &str, figures: &RouteFigures) -> Vec<InstanceView> {
+    fn instances(
+        &self,
+        gateway: &str,
+        path: &str,
+        figures: &RouteFigures,
+        totals: &RouteTotals,
+    ) -> Vec<InstanceView> {
         let mut views: Vec<InstanceView> = match self.targets.get(&(gateway, path)) {
             Some(Target::Instances(instances)) => instances
                 .iter()
@@ -364,16 +390,18 @@ impl View<'_> {
         for (id, counted) in &figures.instances {
             match views.iter_mut().find(|view| view.id == *id) {
                 Some(view) => {
-                    view.requests = counted.requests;
                     view.healthy = healthy(view.healthy, counted.reachable);
                 }
                 None => views.push(InstanceView {
                     id: id.clone(),
                     address: counted.address.clone(),
-                    requests: counted.requests,
+                    requests: 0,
                     healthy: healthy(self.ready.get(id.as_str()).copied(), counted.reachable),
                 }),
             }
+        }
+        for view in &mut views {
+            view.requests = totals.instances.get(&view.id).copied().unwrap_or(0);
         }
         views
     }

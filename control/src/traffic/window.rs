@@ -7,8 +7,6 @@ use weir_model::{EndpointState, Frame, InstanceFrame, LatencyCounts, OutcomeCoun
 /// Figures of a gateway.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct GatewayFigures {
-    /// Since the agents started.
-    pub(super) requests: u64,
     /// Per second in the window.
     pub(super) rate: f64,
     pub(super) routes: BTreeMap<String, RouteFigures>,
@@ -17,10 +15,6 @@ pub(super) struct GatewayFigures {
 /// Figures of a route.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RouteFigures {
-    /// Since the agents started.
-    pub(super) requests: u64,
-    /// Since the agents started.
-    pub(super) errors: u64,
     pub(super) window_requests: u64,
     pub(super) window_ended: u64,
     pub(super) window_errors: u64,
@@ -45,15 +39,13 @@ pub(super) struct Window {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct InstanceFigures {
     pub(super) address: String,
-    /// Since the agents started.
-    pub(super) requests: u64,
     /// Of the window.
     pub(super) window: Window,
     /// What the agents' checks say: `Some(false)` if one of them cannot reach it, `None` if nobody knows.
     pub(super) reachable: Option<bool>,
 }
 
-/// Adds one agent's figures: its latest frame, and what came after `base` (`None`: after its start).
+/// Adds one agent's figures: what its latest frame has and `base` has not (`None`: all since its start).
 pub(super) fn add(figures: &mut BTreeMap<String, GatewayFigures>, latest: &Frame, base: Option<&Frame>) {
     let begins_at_ms = base.map_or(latest.started_at_ms, |base| base.at_ms);
     let elapsed_s = seconds(latest.at_ms.saturating_sub(begins_at_ms));
@@ -65,7 +57,6 @@ pub(super) fn add(figures: &mut BTreeMap<String, GatewayFigures>, latest: &Frame
         let before = base.and_then(|base| base.gateways.iter().find(|other| other.name == gateway.name));
         let sum = figures.entry(gateway.name.to_string()).or_default();
         let already = before.map_or(0, |before| before.requests);
-        sum.requests += gateway.requests;
         sum.rate += rate(gateway.requests.saturating_sub(already));
         for route in &gateway.routes {
             let before =
@@ -74,8 +65,6 @@ pub(super) fn add(figures: &mut BTreeMap<String, GatewayFigures>, latest: &Frame
             let window_requests = route
                 .requests
                 .saturating_sub(before.map_or(0, |before| before.requests));
-            of_route.requests += route.requests;
-            of_route.errors += errors(route);
             of_route.window_requests += window_requests;
             of_route.window_ended += ended(route).saturating_sub(before.map_or(0, ended));
             of_route.window_errors += errors(route).saturating_sub(before.map_or(0, errors));
@@ -106,7 +95,6 @@ fn add_instance(
         EndpointState::Draining | EndpointState::Unknown => sum.reachable,
     };
     sum.address.clone_from(&instance.address);
-    sum.requests += instance.requests;
     let since = |of: fn(&InstanceFrame) -> u64| of(instance).saturating_sub(before.map_or(0, of));
     let window = &mut sum.window;
     window.ended += since(|frame| frame.requests.saturating_sub(frame.in_flight));

@@ -4,7 +4,7 @@
 //! `o_G` that chooses a route by weight, one `im_R` per condition that sends its share to the route, and one `R` per route
 //! that chooses an instance. Hops between them are Unix sockets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use weir_model::{Balance, Gateway, InstanceState, Protocol, Route, Sticky, Target, lookup};
 
@@ -95,7 +95,7 @@ pub(crate) struct Server {
 pub(crate) type Rewrites = BTreeMap<(String, String), Vec<String>>;
 
 /// The sections of all gateways. `sockets`: folder of the Unix sockets on the agents' hosts.
-pub(crate) fn sections(gateways: &[Gateway], rewrites: &Rewrites, sockets: &str) -> Sections {
+pub(crate) fn sections(gateways: &[Arc<Gateway>], rewrites: &Rewrites, sockets: &str) -> Sections {
     let ports: BTreeMap<&str, u16> = gateways
         .iter()
         .filter_map(|gateway| Some((gateway.name.as_str(), gateway.listener?.port)))
@@ -317,7 +317,7 @@ impl Writer<'_> {
         scaled(&parts)
     }
 
-    fn virtual_hosts(&mut self, gateways: &[Gateway]) {
+    fn virtual_hosts(&mut self, gateways: &[Arc<Gateway>]) {
         let mut rules = Vec::new();
         for gateway in gateways {
             let Some(listener) = gateway.listener else {

@@ -228,7 +228,8 @@ fn counts(port: u16, requests: u32, headers: &str) -> BTreeMap<String, u32> {
 fn made(gateways: &[weir_artifact::Gateway], folder: &Path) -> String {
     let lowered = weir_plan::lower(gateways, &[], &weir_plan::Settings::default());
     let rewrites = super::rewrites(gateways);
-    let sections = marshal::sections(&lowered.gateways, &rewrites, folder.to_str().unwrap());
+    let lowered: Vec<_> = lowered.gateways.into_iter().map(Arc::new).collect();
+    let sections = marshal::sections(&lowered, &rewrites, folder.to_str().unwrap());
     assert_eq!(sections.problems, []);
     super::template::render("", &sections).unwrap()
 }

@@ -104,6 +104,133 @@ async fn settings_change_while_it_runs_and_stay_changed() {
 }
 
 #[tokio::test]
+async fn events_are_bounded_by_number_and_size_while_it_runs() {
+    let world = World::new().await;
+    for number in 0..12 {
+        world
+            .post(
+                "/events",
+                &format!("{{tags: [numbered], type: own, value: {number}}}"),
+            )
+            .await
+            .is(201);
+    }
+    let values = async || -> Vec<Value> {
+        let events = world.events("type=own").await;
+        events.into_iter().map(|(_, value)| value).collect()
+    };
+    let pulse = async || world.get("/stats").await.is(200).json()["pulse"].clone();
+    let eventually = async |most: u64, of: &str| {
+        let asked = async {
+            while pulse().await[of].as_u64().unwrap() > most {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), asked)
+            .await
+            .expect("too many events are removed");
+    };
+    assert_eq!(pulse().await["removed"]["size"], 0);
+    world
+        .put("/config", "vamp.pulse.retention: {events: many}")
+        .await
+        .is(400);
+    world
+        .put("/config", "vamp.pulse.retention: {events: 5}")
+        .await
+        .is(202);
+    eventually(5, "events").await;
+    // That of the change itself is among those that are kept, and the newest ones are.
+    let kept = values().await;
+    assert_eq!(kept.last(), Some(&json!(11)));
+    assert!(kept.len() < 5, "{kept:?}");
+    let removed = pulse().await["removed"]["size"].as_u64().unwrap();
+    assert!(removed >= 8, "{removed}");
+    world
+        .put("/config", "vamp.pulse.retention: {events: 0, bytes: 400}")
+        .await
+        .is(202);
+    eventually(400, "bytes").await;
+    let shown = world.get("/config?flatten=true").await.json();
+    assert_eq!(shown["vamp.pulse.retention.bytes"], 400);
+    assert_eq!(shown["vamp.pulse.retention.age"], "0s");
+}
+
+#[tokio::test]
+async fn kinds_are_printed_in_the_plural_if_that_is_wanted() {
+    let world = World::new().await;
+    world.post("/breeds", FRONT).await.is(201);
+    let one = world.get("/breeds/front:1").await.is(200);
+    assert_eq!(one.json()["kind"], "breed");
+    let tag = one.header("etag").to_owned();
+    world
+        .put("/config", "vamp.model.plural-kinds: true")
+        .await
+        .is(202);
+    let one = world.get("/breeds/front:1").await.is(200);
+    assert_eq!(
+        (one.json()["kind"].as_str(), one.header("etag")),
+        (Some("breeds"), tag.as_str())
+    );
+    assert_eq!(world.get("/breeds").await.json()[0]["kind"], "breeds");
+    // What is printed reads back.
+    let written = world.put("/breeds/front:1", &one.text).await.is(200).json();
+    assert_eq!(written[0]["kind"], "breeds");
+    world
+        .put("/config", "vamp.model.plural-kinds: perhaps")
+        .await
+        .is(400);
+}
+
+#[tokio::test]
+async fn what_is_set_at_the_start_is_shown_and_stays() {
+    let world = World::with(|config| {
+        config.checks.memory = true;
+        config.sla_period = std::time::Duration::from_secs(7);
+        config.quota.cpu = Some(3.0);
+    })
+    .await;
+    let flat = world.get("/config?flatten=true").await.is(200).json();
+    for (key, value) in [
+        ("operation.synchronization.check.cpu", json!(false)),
+        ("operation.synchronization.check.memory", json!(true)),
+        ("operation.synchronization.check.instances", json!(true)),
+        ("operation.sla.period", json!("7s")),
+        ("operation.escalation.period", json!("7s")),
+        ("operation.deployment.quota.cpu", json!(3.0)),
+        ("operation.deployment.quota.instances", Value::Null),
+        ("http-api.ssl", json!(false)),
+        (
+            "gateway-driver.marshallers",
+            json!([{"type": "haproxy", "name": "1.7"}]),
+        ),
+    ] {
+        assert_eq!(flat[format!("vamp.{key}")], value, "{key}");
+    }
+    for body in [
+        "vamp.operation.synchronization.check.cpu: true",
+        "vamp.operation.sla.period: 1s",
+        "vamp.operation.deployment.quota.instances: 1",
+    ] {
+        let refused = world.put("/config", body).await.is(400).json();
+        assert_eq!(
+            refused["problems"][0]["code"], "InvalidConfigurationError",
+            "{body}"
+        );
+    }
+    // What is shown may be sent back.
+    let shown = world.get("/config").await.text;
+    world.put("/config", &shown).await.is(202);
+    assert_eq!(world.get("/config").await.text, shown);
+    let dynamic = world.get("/config?type=dynamic&flatten=true").await.json();
+    assert_eq!(
+        dynamic.get("vamp.operation.sla.period"),
+        None,
+        "it stays what it is"
+    );
+}
+
+#[tokio::test]
 async fn what_happened_is_counted() {
     let world = World::new().await;
     world.post("/breeds", FRONT).await.is(201);
@@ -132,7 +259,19 @@ async fn what_runs_is_listed_by_service() {
     let routing = world.get("/scheduler/routing?selector=true").await.is(200).json();
     assert_eq!(routing[0]["name"], "shop/front/front:1");
     assert_eq!(routing[0]["instances"].as_array().map(Vec::len), Some(2));
-    world.get("/scheduler/routing?selector=image(x)").await.is(400);
+    let selected = async |selector: &str| {
+        let path = format!("/scheduler/routing?selector={selector}");
+        world.get(&path).await.is(200).json().as_array().unwrap().len()
+    };
+    assert_eq!(selected("label(io.vamp.service)(front:.*)").await, 1);
+    assert_eq!(selected("namespace($namespace)%20and%20not%20port(1)").await, 1);
+    assert_eq!(selected("namespace(green)").await, 0);
+    assert_eq!(
+        selected(&format!("image({})", routing[0]["image"].as_str().unwrap())).await,
+        1
+    );
+    let wrong = world.get("/scheduler/routing?selector=image(x").await.is(400);
+    assert_eq!(wrong.json()["problems"][0]["code"], "InvalidSelectorError");
 }
 
 #[tokio::test]

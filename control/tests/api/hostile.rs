@@ -4,36 +4,82 @@ use std::sync::Arc;
 
 use reqwest::{Method, header};
 use serde_json::{Value, json};
+use weir_artifact::Kind;
 
 use crate::world::{FRONT, SHOP, World};
 
 /// Everything that is stored, and how many events there are.
 async fn everything(world: &World) -> Value {
     let mut all = serde_json::Map::new();
-    for kind in [
-        "breeds",
-        "blueprints",
-        "slas",
-        "scales",
-        "escalations",
-        "routes",
-        "conditions",
-        "rewrites",
-        "workflows",
-        "gateways",
-        "deployments",
-        "templates",
-    ] {
-        all.insert(
-            kind.to_owned(),
-            world.get(&format!("/{kind}")).await.is(200).json(),
-        );
+    for kind in Kind::ALL {
+        let stored = world.get(&format!("/{}", kind.plural())).await.is(200).json();
+        all.insert(kind.plural().to_owned(), stored);
     }
     let told = world.get("/events?type=archive").await;
     all.insert("told".to_owned(), json!(told.header("x-total-count")));
     all.insert("config".to_owned(), world.get("/config").await.json());
     Value::Object(all)
 }
+
+/// Request, body, status, and what the message says. In a body `\n` is a new line, and a word in capitals is a text of
+/// this suite.
+const WRONG: &str = r"
+# Kinds and paths.
+GET    /colours |  | 400 | Unexpected resource: 'colours'.
+POST   /colours | {} | 400 | colours
+POST   / | {kind: colour, name: a} | 400 | colour
+GET    /breeds/none |  | 404 | could not be found
+PUT    /breeds | {} | 405 | method
+POST   /breeds/a | {} | 405 | method
+GET    /breeds/a/revisions/1/rollback |  | 405 | method
+# Parameters.
+GET    /breeds?page=-x |  | 400 | page
+GET    /breeds?expand_references=1 |  | 400 | expand_references
+POST   /breeds?validate_only=perhaps | FRONT | 400 | validate_only
+GET    /health/gateways/edge?window=x |  | 400 | window
+GET    /traffic?window=x |  | 400 | window
+# Syntax.
+POST   /breeds | {name: [ | 400 | line 2
+POST   /breeds | a: 1\nb: *none\n | 400 | line 2
+POST   /breeds | !!python/object:x {} | 400 | line 1
+POST   /breeds |  | 400 | nothing
+POST   /breeds | - {name: a, deployable: x}\n- {name: b, deployable: x} | 400 | one document
+POST   /deployments | DEEP | 400 | levels
+POST   /blueprints | LAUGHS | 400 | values
+PUT    / | LAUGHS | 400 | values
+POST   /plan | LAUGHS | 400 | values
+POST   /events | LAUGHS | 400 | values
+PUT    /config | LAUGHS | 400 | key = value
+# Types.
+POST   /breeds | just text | 400 | map
+POST   /breeds | {name: a, deployable: x, ports: 3} | 400 | ports
+PUT    /breeds/front:1 | {name: 'front:1', deployable: {definition: [1]}} | 400 | deployable/definition
+POST   /scales | {name: a, cpu: x, memory: 1MB} | 400 | cpu
+POST   /scales | {name: a, cpu: 1, memory: 1} | 400 | memory
+POST   /slas | {name: a, type: response_time_sliding_window} | 400 | threshold
+POST   /escalations | {name: a, type: scale_cpu, minimum: x, maximum: 1, scale_by: 1} | 400 | minimum
+POST   /routes | {name: a, weight: 101%} | 400 | weight
+POST   /rewrites | {name: a, path: x} | 400 | path
+POST   /workflows | {name: a, breed: x} | 400 | schedule
+POST   /workflows | {name: a, breed: x, schedule: {time: never}} | 400 | schedule/time
+PUT    /workflows/w | {name: w, breed: x, schedule: daemon} | 400 | suspended
+PUT    /workflows/w/status | dancing | 400 | dancing
+POST   /templates | {name: a, definition: 1} | 400 | definition
+POST   /gateways | {name: a, port: 99999, routes: '[127.0.0.1:1]'} | 400 | port
+POST   /gateways | {name: a, port: 8080, routes: '[127.0.0.1:1]'} | 400 | 8080
+POST   /gateways | {name: a/b/c, port: 8081, routes: '[127.0.0.1:1]'} | 400 | a/b/c
+DELETE / | {kind: breed} | 400 | name
+POST   /deployments | {name: d, clusters: {c: none}} | 400 | none
+PUT    /deployments/a%2Fb | SHOP | 400 | a/b
+DELETE /deployments/none |  | 404 | none
+POST   /deployments/none/clusters/c/sla | {type: x} | 404 | found
+POST   /events | {tags: [{}]} | 400 | tags
+POST   /events | {tags: a, type: 'a b'} | 400 | type
+PUT    /config | [1, 2] | 400 | key = value
+PUT    /config | vamp.namespace: green | 400 | vamp.namespace
+POST   /docker-compose?name=x | [] | 400 | Compose
+POST   /breeds/front:1/revisions/9/rollback |  | 404 | found
+";
 
 fn laughs() -> String {
     (1..20).fold(
@@ -60,198 +106,29 @@ async fn wrong_requests_are_refused_by_name_and_change_nothing() {
     let before = everything(&world).await;
     let deep = format!("{}1{}", "{a: ".repeat(100), "}".repeat(100));
     let laughs = laughs();
-    let cases: &[(Method, &str, &str, u16, &str)] = &[
-        // Kinds and paths.
-        (
-            Method::GET,
-            "/colours",
-            "",
-            400,
-            "Unexpected resource: 'colours'.",
-        ),
-        (Method::POST, "/colours", "{}", 400, "colours"),
-        (Method::POST, "/", "{kind: colour, name: a}", 400, "colour"),
-        (Method::GET, "/breeds/none", "", 404, "could not be found"),
-        (Method::PUT, "/breeds", "{}", 405, "method"),
-        (Method::POST, "/breeds/a", "{}", 405, "method"),
-        (Method::GET, "/breeds/a/revisions/1/rollback", "", 405, "method"),
-        // Parameters.
-        (Method::GET, "/breeds?page=-x", "", 400, "page"),
-        (
-            Method::GET,
-            "/breeds?expand_references=1",
-            "",
-            400,
-            "expand_references",
-        ),
-        (
-            Method::POST,
-            "/breeds?validate_only=perhaps",
-            FRONT,
-            400,
-            "validate_only",
-        ),
-        (Method::GET, "/health/gateways/edge?window=x", "", 400, "window"),
-        (Method::GET, "/traffic?window=x", "", 400, "window"),
-        // Syntax.
-        (Method::POST, "/breeds", "{name: [", 400, "line 2"),
-        (Method::POST, "/breeds", "a: 1\nb: *none\n", 400, "line 2"),
-        (Method::POST, "/breeds", "!!python/object:x {}", 400, "line 1"),
-        (Method::POST, "/breeds", "", 400, "nothing"),
-        (
-            Method::POST,
-            "/breeds",
-            "- {name: a, deployable: x}\n- {name: b, deployable: x}",
-            400,
-            "one document",
-        ),
-        (Method::POST, "/deployments", &deep, 400, "levels"),
-        (Method::POST, "/blueprints", &laughs, 400, "values"),
-        (Method::PUT, "/", &laughs, 400, "values"),
-        (Method::POST, "/plan", &laughs, 400, "values"),
-        (Method::POST, "/events", &laughs, 400, "values"),
-        (Method::PUT, "/config", &laughs, 400, ""),
-        // Types.
-        (Method::POST, "/breeds", "just text", 400, "map"),
-        (
-            Method::POST,
-            "/breeds",
-            "{name: a, deployable: x, ports: 3}",
-            400,
-            "ports",
-        ),
-        (
-            Method::PUT,
-            "/breeds/front:1",
-            "{name: 'front:1', deployable: {definition: [1]}}",
-            400,
-            "deployable/definition",
-        ),
-        (
-            Method::POST,
-            "/scales",
-            "{name: a, cpu: x, memory: 1MB}",
-            400,
-            "cpu",
-        ),
-        (
-            Method::POST,
-            "/scales",
-            "{name: a, cpu: 1, memory: 1}",
-            400,
-            "memory",
-        ),
-        (
-            Method::POST,
-            "/slas",
-            "{name: a, type: response_time_sliding_window}",
-            400,
-            "threshold",
-        ),
-        (
-            Method::POST,
-            "/escalations",
-            "{name: a, type: scale_cpu, minimum: x, maximum: 1, scale_by: 1}",
-            400,
-            "minimum",
-        ),
-        (Method::POST, "/routes", "{name: a, weight: 101%}", 400, "weight"),
-        (Method::POST, "/rewrites", "{name: a, path: x}", 400, "path"),
-        (Method::POST, "/workflows", "{name: a, breed: x}", 400, "schedule"),
-        (
-            Method::POST,
-            "/workflows",
-            "{name: a, breed: x, schedule: {time: never}}",
-            400,
-            "schedule/time",
-        ),
-        (
-            Method::PUT,
-            "/workflows/w",
-            "{name: w, breed: x, schedule: daemon}",
-            400,
-            "suspended",
-        ),
-        (Method::PUT, "/workflows/w/status", "dancing", 400, "dancing"),
-        (
-            Method::POST,
-            "/templates",
-            "{name: a, definition: 1}",
-            400,
-            "definition",
-        ),
-        (
-            Method::POST,
-            "/gateways",
-            "{name: a, port: 99999, routes: '[127.0.0.1:1]'}",
-            400,
-            "port",
-        ),
-        (
-            Method::POST,
-            "/gateways",
-            "{name: a, port: 8080, routes: '[127.0.0.1:1]'}",
-            400,
-            "8080",
-        ),
-        (
-            Method::POST,
-            "/gateways",
-            "{name: a/b/c, port: 8081, routes: '[127.0.0.1:1]'}",
-            400,
-            "a/b/c",
-        ),
-        (Method::DELETE, "/", "{kind: breed}", 400, "name"),
-        (
-            Method::POST,
-            "/deployments",
-            "{name: d, clusters: {c: none}}",
-            400,
-            "none",
-        ),
-        (Method::PUT, "/deployments/a%2Fb", SHOP, 400, "a/b"),
-        (Method::DELETE, "/deployments/none", "", 404, "none"),
-        (
-            Method::POST,
-            "/deployments/none/clusters/c/sla",
-            "{type: x}",
-            404,
-            "found",
-        ),
-        (Method::POST, "/events", "{tags: [{}]}", 400, "tags"),
-        (Method::POST, "/events", "{tags: a, type: 'a b'}", 400, "type"),
-        (Method::PUT, "/config", "[1, 2]", 400, "key = value"),
-        (
-            Method::PUT,
-            "/config",
-            "vamp.namespace: green",
-            400,
-            "vamp.namespace",
-        ),
-        (Method::POST, "/docker-compose?name=x", "[]", 400, ""),
-        (
-            Method::POST,
-            "/breeds/front:1/revisions/9/rollback",
-            "",
-            404,
-            "found",
-        ),
-    ];
     let mut wrong = Vec::new();
-    for (method, path, body, status, says) in cases {
-        let request = world.request(method.clone(), path).body((*body).to_owned());
-        let answer = world.send(request).await;
+    for case in WRONG.lines().filter(|line| line.contains(" | ")) {
+        let [request, body, status, says] = case.split(" | ").map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("four columns: {case}");
+        };
+        let (method, path) = request.split_once(' ').unwrap();
+        let body = match body {
+            "DEEP" => deep.clone(),
+            "FRONT" => FRONT.to_owned(),
+            "LAUGHS" => laughs.clone(),
+            "SHOP" => SHOP.to_owned(),
+            text => text.replace("\\n", "\n"),
+        };
+        let method = method.parse().unwrap();
+        let answer = world.send(world.request(method, path.trim()).body(body)).await;
         let message = serde_json::from_str::<Value>(&answer.text)
             .ok()
             .and_then(|answer| Some(answer["message"].as_str()?.to_owned()));
-        let is_right = answer.status == *status
+        let is_right = answer.status == status.parse::<u16>().unwrap()
             && message.is_some_and(|message| !message.is_empty() && message.contains(says))
             && answer.header("content-type") == "application/json";
         if !is_right {
-            wrong.push(format!(
-                "{method} {path} {body:.60} is not {status} with {says:?}: {} {:.300}",
-                answer.status, answer.text
-            ));
+            wrong.push(format!("{case}: {} {:.300}", answer.status, answer.text));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -1,10 +1,12 @@
-//! The REST API from outside, over real connections, without agents and with a driver in memory.
+//! Control from outside, over real connections: the REST API, who may use it, and the program. Without agents, and
+//! with a driver in memory.
 #![allow(
     clippy::unwrap_used,
     clippy::string_slice,
     reason = "in tests a panic is the report, and texts are known"
 )]
 
+mod access;
 mod artifacts;
 mod configuration;
 mod deployments;
@@ -12,6 +14,8 @@ mod events;
 mod figures;
 mod hostile;
 mod kinds;
+mod program;
+mod readers;
 mod requests;
 mod system;
 mod versions;

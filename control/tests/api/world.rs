@@ -49,8 +49,8 @@ pub(crate) fn config(folder: &std::path::Path, storage: Storage) -> Config {
     config.storage = storage;
     config.namespace = "blue".to_owned();
     // Events of the past are not to vanish while a test looks at them.
-    config.event_retention = Duration::ZERO;
-    config.figures_retention = Duration::ZERO;
+    config.events.age = Duration::ZERO;
+    config.events.figures_age = Duration::ZERO;
     config
 }
 

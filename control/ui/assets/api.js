@@ -3,21 +3,27 @@
 const base = "/api/v1";
 const tokenKey = "weir-token";
 
-// Somebody has to say who they are. `known`: whether a token was sent that is not good.
+// Somebody has to say who they are. `token`: the one that is not good, null if there was none.
 export class Unauthorized extends Error {
-  constructor(message, known) {
+  constructor(message, token) {
     super(message);
-    this.known = known;
+    this.token = token;
   }
 }
 
 // The token is kept for this tab, and until it is closed.
 export const signIn = (token) => sessionStorage.setItem(tokenKey, token.trim());
 export const signOut = () => sessionStorage.removeItem(tokenKey);
+// Of this token alone: another one may have been entered meanwhile.
+export const signOutOf = (token) => {
+  if (sessionStorage.getItem(tokenKey) === token) signOut();
+};
 export const isSignedIn = () => sessionStorage.getItem(tokenKey) !== null;
 
 async function call(method, path, body) {
   const token = sessionStorage.getItem(tokenKey);
+  // What a header cannot carry would look like a server that does not answer.
+  if (token !== null && !/^[\x21-\x7e]+$/.test(token)) throw new Unauthorized("This is not a token: it has characters that no token has.", token);
   const response = await fetch(base + path, {
     method,
     headers: {
@@ -34,7 +40,7 @@ async function call(method, path, body) {
   } catch {
     answer = null;
   }
-  if (response.status === 401) throw new Unauthorized(answer?.message ?? "A token is needed.", token !== null);
+  if (response.status === 401) throw new Unauthorized(answer?.message ?? "A token is needed.", token);
   if (!response.ok) throw new Error(answer?.message ?? (text || `${response.status} ${response.statusText}`));
   return answer;
 }

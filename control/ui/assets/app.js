@@ -50,8 +50,15 @@ document.getElementById("leave").addEventListener("click", () => {
   refresh();
 });
 
-// What somebody is typing into is left alone.
-const beingEdited = () => page.contains(document.activeElement) && document.activeElement.matches("input");
+const tokenForm = () => page.querySelector("form.token");
+
+// What somebody is typing into is left alone; a token that is no longer asked for need not be typed.
+const beingEdited = () => !tokenForm() && page.contains(document.activeElement) && document.activeElement.matches("input");
+
+function askForToken(problem) {
+  page.replaceChildren(views.tokenForm(problem, enter));
+  tokenForm().querySelector("input").focus();
+}
 
 async function refresh() {
   const name = current();
@@ -66,8 +73,8 @@ async function refresh() {
   } catch (problem) {
     if (problem instanceof api.Unauthorized) {
       // A token that is not good is not sent again.
-      if (problem.known) api.signOut();
-      if (!page.querySelector("form.token")) page.replaceChildren(views.tokenForm(problem.known ? problem.message : null, enter));
+      if (problem.token !== null) api.signOutOf(problem.token);
+      if (!api.isSignedIn() && !tokenForm()) askForToken(problem.token === null ? null : problem.message);
       freshAt = null;
       freshness.textContent = "";
       document.getElementById("leave").hidden = true;
@@ -94,7 +101,8 @@ document.addEventListener("click", (event) => {
 addEventListener("popstate", refresh);
 
 async function forever() {
-  if (!document.hidden) await refresh();
+  // Without a token the answer is known.
+  if (!document.hidden && (!tokenForm() || api.isSignedIn())) await refresh();
   setTimeout(forever, PERIOD_MS);
 }
 forever();

@@ -136,6 +136,16 @@ impl Digest {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
+    /// Digest of these bytes put together.
+    pub fn of_pieces<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Self {
+        use sha2::Digest as _;
+        let mut hasher = sha2::Sha256::new();
+        for piece in pieces {
+            hasher.update(piece);
+        }
+        Self(hasher.finalize().into())
+    }
+
     /// The first twelve hexadecimal digits, for people.
     pub fn short(&self) -> String {
         hex::encode(self.0.get(..6).unwrap_or_default())

@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use crate::PathRewrite;
+use crate::{PathRewrite, Protocol};
 
 /// A length of time in whole milliseconds, up to [`Millis::MAX`]. Written as a number; read from a number of milliseconds or a text
 /// with a unit: `500ms`, `2s`, `1m`, `1h`.
@@ -199,6 +199,24 @@ pub struct RouteOptions {
     pub rewrites: Vec<PathRewrite>,
 }
 
+impl RouteOptions {
+    /// The first option that routes of a gateway with that protocol cannot have: its key, and who can have it.
+    pub fn misplaced(&self, protocol: Protocol) -> Option<(&'static str, &'static str)> {
+        match protocol {
+            Protocol::Tcp if self.protocol != UpstreamProtocol::Http1 => {
+                Some(("protocol", "HTTP gateways have a `protocol`"))
+            }
+            Protocol::Tcp if self.ejection.is_some() => {
+                Some(("ejection", "HTTP gateways have an `ejection`"))
+            }
+            Protocol::Http if !self.server_names.is_empty() => {
+                Some(("server_names", "TCP gateways have `server_names`"))
+            }
+            Protocol::Tcp | Protocol::Http => None,
+        }
+    }
+}
+
 /// A check of an instance by the agent itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HealthCheck {
@@ -341,7 +359,7 @@ const fn pause_default() -> Millis {
 }
 
 /// Names that a client of TLS may ask for: `shop.test`, or `*.shop.test` for every name with one label more.
-fn server_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn server_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
     for name in &names {
         let plain = name.strip_prefix("*.").unwrap_or(name);
@@ -388,106 +406,4 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Certificate, HealthCheck, HealthProtocol, Millis, RouteOptions};
-
-    #[test]
-    fn lengths_of_time_have_units() {
-        for (text, ms) in [
-            ("500ms", 500),
-            ("2s", 2_000),
-            ("1m", 60_000),
-            ("24h", 86_400_000),
-            ("0s", 0),
-        ] {
-            assert_eq!(text.parse::<Millis>().map(|millis| millis.0), Ok(ms), "{text}");
-        }
-        for text in [
-            "",
-            "5",
-            "s",
-            "-1s",
-            "1.5s",
-            "25h",
-            "99999999999999999999s",
-            "2 weeks",
-        ] {
-            assert!(text.parse::<Millis>().is_err(), "{text}");
-        }
-        assert_eq!(
-            serde_json::from_str::<Millis>("250").map(|millis| millis.0).ok(),
-            Some(250)
-        );
-        assert_eq!(Millis(1_500).to_string(), "1500ms");
-    }
-
-    #[test]
-    fn defaults_are_not_written_and_read_back() {
-        assert_eq!(
-            serde_json::to_string(&RouteOptions::default()).expect("plain data"),
-            "{}"
-        );
-        let check: HealthCheck =
-            serde_json::from_str(r#"{"protocol": "http", "interval": "1s"}"#).expect("the rest has defaults");
-        assert_eq!(check.protocol, HealthProtocol::Http);
-        assert_eq!(
-            (check.path.as_str(), check.interval.0, check.rise, check.fall),
-            ("/", 1_000, 2, 3)
-        );
-        let again: HealthCheck =
-            serde_json::from_slice(&serde_json::to_vec(&check).expect("plain data")).expect("reads back");
-        assert_eq!(again, check);
-    }
-
-    #[test]
-    fn a_path_to_ask_for_is_no_more_than_a_path() {
-        let read = |path: &str| {
-            serde_json::from_value::<HealthCheck>(serde_json::json!({"protocol": "http", "path": path}))
-        };
-        assert!(read("/health?full=1").is_ok());
-        for path in [
-            "",
-            "health",
-            "/a b",
-            "/a\r\nX: y",
-            "/\u{e4}",
-            &format!("/{}", "a".repeat(2_048)),
-        ] {
-            assert!(read(path).is_err(), "{path:?}");
-        }
-    }
-
-    #[test]
-    fn names_of_servers_are_names() {
-        let read =
-            |name: &str| serde_json::from_value::<RouteOptions>(serde_json::json!({"server_names": [name]}));
-        assert_eq!(read("*.Shop.Test").expect("a name").server_names, ["*.shop.test"]);
-        for name in [
-            "",
-            "*",
-            "*.",
-            "a..b",
-            "a b",
-            "shop.*",
-            "a.test.",
-            "https://a",
-            "\u{e4}.test",
-        ] {
-            assert!(read(name).is_err(), "{name:?}");
-        }
-        let ejection: RouteOptions =
-            serde_json::from_str(r#"{"ejection": {"errors": 5}}"#).expect("has a default");
-        assert_eq!(ejection.ejection.map(|ejection| ejection.pause.0), Some(10_000));
-        assert!(serde_json::from_str::<RouteOptions>(r#"{"ejection": {"errors": 0}}"#).is_err());
-    }
-
-    #[test]
-    fn keys_stay_out_of_logs() {
-        let certificate = Certificate {
-            certificate: "/etc/tls/a.pem".to_owned(),
-            key: "-----BEGIN PRIVATE KEY-----\nabc".to_owned(),
-        };
-        let text = format!("{certificate:?}");
-        assert!(text.contains("/etc/tls/a.pem") && !text.contains("abc"), "{text}");
-    }
-}
+mod tests;

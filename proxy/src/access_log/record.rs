@@ -295,14 +295,7 @@ fn levels(way: &Way<'_>, each: &mut dyn FnMut(Level<'_>)) {
             ..
         } = way
         {
-            each(Level {
-                frontend: &gateway.names.gateway,
-                backend: &gateway.names.gateway,
-                server: NO_SERVER,
-                cookies: "--",
-                under_way: [of_gateway(gateway), 0, 0],
-                retries: 0,
-            });
+            each(unserved(gateway, &gateway.names.gateway));
         }
         return;
     };
@@ -315,14 +308,19 @@ fn levels(way: &Way<'_>, each: &mut dyn FnMut(Level<'_>)) {
     }
     if let Some(gateway) = choice.unrouted_gateway() {
         // Crossed without a route: every weight is zero.
-        each(Level {
-            frontend: &gateway.names.gateway,
-            backend: &gateway.names.weights,
-            server: NO_SERVER,
-            cookies: "--",
-            under_way: [of_gateway(gateway), 0, 0],
-            retries: 0,
-        });
+        each(unserved(gateway, &gateway.names.weights));
+    }
+}
+
+/// A gateway that led nowhere.
+fn unserved<'g>(gateway: &'g Gateway, backend: &'g str) -> Level<'g> {
+    Level {
+        frontend: &gateway.names.gateway,
+        backend,
+        server: NO_SERVER,
+        cookies: "--",
+        under_way: [of_gateway(gateway), 0, 0],
+        retries: 0,
     }
 }
 

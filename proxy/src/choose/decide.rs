@@ -1,6 +1,6 @@
 //! Steps 2 and 3 of the routing order: from a gateway to one of its routes.
 
-use super::{By, Hop, Matched, NO_HOP, SET_LEFT, SET_TAKEN, SET_WEIGHTED, cookie};
+use super::{By, Hop, Matched, NO_HOP, SET_LEFT, SET_TAKEN, SET_WEIGHTED, cookies::cookie};
 use crate::{
     condition::{Names, RequestView},
     table::Gateway,

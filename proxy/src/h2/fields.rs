@@ -5,22 +5,12 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
+use super::message::Body;
 use crate::http::head::Response;
 
 /// The fields have no reading: the stream ends with a reset (RFC 9113 §8.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
-
-/// How the body follows the head that was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
-    /// There is none.
-    None,
-    /// As it is: its length was told.
-    Plain,
-    /// In chunks.
-    Chunked,
-}
 
 /// Writes the fields of a request as a head.
 pub(super) fn request(parts: &Parts, is_whole: bool, out: &mut Vec<u8>) -> Result<Body, Malformed> {
@@ -138,7 +128,8 @@ fn lines(run: &[u8], fields: &mut HeaderMap) {
     }
 }
 
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// Writes a line of a head.
+pub(crate) fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -164,7 +155,7 @@ fn is_clean(value: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Body, Malformed, request, trailer_fields, trailers};
+    use super::{super::message::Body, Malformed, request, trailer_fields, trailers};
 
     fn written(request_of: http::request::Builder, is_whole: bool) -> Result<(Body, String), Malformed> {
         let (parts, ()) = request_of.body(()).expect("a request").into_parts();

@@ -2,7 +2,8 @@
 //!
 //! **Job.** Every stream is served as one request of a client of HTTP/1.1: [`stream::Stream`] writes the fields of the
 //! stream as a head, frames its data as a body, and reads the answer back into frames. So what routes, forwards, repeats,
-//! accounts and bounds a request is the same code for both, and what HTTP/1.1 would not accept comes no further.
+//! accounts and bounds a request is the same code for both, and what HTTP/1.1 would not accept comes no further. Bodies,
+//! trailers and flow control of a stream are in [`message`], for the instances' side as well.
 //!
 //! **Invariants.** Flow control of a stream is that of its body: what an instance does not take is not asked for.
 //! Streams at a time, resets in a time, heads and times are bounded. An answer that is not complete ends with a reset.
@@ -12,9 +13,7 @@
 mod connection;
 pub(crate) mod fields;
 mod guard;
+pub(crate) mod message;
 mod stream;
 
-pub(crate) use self::{
-    connection::{Preface, preface, serve, serve_after},
-    stream::{poll_room_of, trailer_section},
-};
+pub(crate) use self::connection::{Preface, preface, serve, serve_after};

@@ -4,7 +4,7 @@
 //! found to the instance's live part, from which the workers read it.
 //!
 //! **Invariants.** Instances of several routes at one address with equal settings are asked once. What is known of an
-//! instance outlives swaps of the table that leave its address and settings alone. At most [`CONCURRENT_MAX`] checks
+//! instance outlives swaps of the table that leave its address and settings alone; what a swap leaves alone costs nothing. At most [`CONCURRENT_MAX`] checks
 //! run at a time; one that waits for its turn is late, not lost. An instance that was not checked yet takes requests.
 //!
 //! An HTTP check speaks as requests do: by TLS, by HTTP/2, after a PROXY protocol header. A TCP check only connects.
@@ -12,6 +12,9 @@
 //! **Absent.** No fail-over: a route whose instances are all ill answers 503 (spec of the gateway agent, §3.8).
 
 mod ask;
+mod follow;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::{
@@ -32,7 +35,7 @@ use self::{
 use crate::{
     live::EndpointLive,
     resolve::Address,
-    table::{Endpoint, Next, Table},
+    table::{Endpoint, Table},
     upstream::Preamble,
 };
 
@@ -155,18 +158,15 @@ struct Target {
     saw: Option<Arc<str>>,
     /// Differs for a target that went and came back while a check of it was under way.
     serial: u64,
-}
-
-/// An instance to be asked, of a table.
-struct Wanted {
-    address: Address,
-    preamble: Option<Arc<Preamble>>,
-    lives: Vec<Arc<EndpointLive>>,
+    /// When it is asked next; `None`: it is being asked.
+    due: Option<tokio::time::Instant>,
 }
 
 struct Checker {
     default: Option<HealthCheck>,
     epoch: Instant,
+    /// The table that `targets` are of.
+    followed: Arc<Table>,
     targets: HashMap<Arc<Key>, Target>,
     /// What is to be asked next, by time; the number tells those of one moment apart.
     due: BTreeMap<(tokio::time::Instant, u64), Arc<Key>>,
@@ -180,6 +180,7 @@ impl Checker {
         Self {
             default,
             epoch,
+            followed: Arc::new(Table::empty()),
             targets: HashMap::new(),
             due: BTreeMap::new(),
             running: JoinSet::new(),
@@ -190,14 +191,13 @@ impl Checker {
     }
 
     async fn run(&mut self, tables: &ArcSwap<Table>, changed: &Notify) {
-        let mut serial = 0;
         loop {
             let table = tables.load_full();
-            if table.serial != serial {
-                serial = table.serial;
-                self.follow(&table);
+            if table.serial == self.followed.serial {
+                drop(table);
+            } else {
+                self.follow(table);
             }
-            drop(table);
             self.begin_due();
             let next = self
                 .due
@@ -216,76 +216,6 @@ impl Checker {
         }
     }
 
-    /// Takes up what is new in a table and lets go of what is gone.
-    fn follow(&mut self, table: &Table) {
-        let now_ms = self.now_ms();
-        let mut wanted: HashMap<Key, Wanted> = HashMap::new();
-        for gateway in table.gateways() {
-            for (source, route) in gateway.source.routes.iter().zip(&gateway.routes) {
-                let Next::Endpoints(endpoints) = &route.next else {
-                    continue;
-                };
-                for endpoint in &endpoints.all {
-                    match Key::new(endpoint, &source.options, self.default.as_ref()) {
-                        Some(key) => wanted
-                            .entry(key)
-                            .or_insert_with(|| Wanted {
-                                address: endpoint.address.clone(),
-                                preamble: endpoint.preamble.clone(),
-                                lives: Vec::new(),
-                            })
-                            .lives
-                            .push(Arc::clone(&endpoint.live)),
-                        None => {
-                            endpoint.live.checked(None, now_ms);
-                            endpoint.live.saw(None);
-                        }
-                    }
-                }
-            }
-        }
-        self.targets.retain(|key, _| wanted.contains_key(&**key));
-        self.due.retain(|_, key| wanted.contains_key(&**key));
-        let begin = tokio::time::Instant::now();
-        for (key, wanted) in wanted {
-            let Wanted {
-                address,
-                preamble,
-                lives,
-            } = wanted;
-            if let Some(target) = self.targets.get_mut(&key) {
-                target.address = address;
-                target.preamble = preamble;
-                for live in &lives {
-                    live.checked(target.verdict.well(), now_ms);
-                    live.saw(target.saw.as_ref());
-                }
-                target.lives = lives;
-                continue;
-            }
-            let key = Arc::new(key);
-            self.serial += 1;
-            // With other settings than before it is still the same instance.
-            let verdict = Verdict::known(lives.iter().find_map(|live| live.is_well()));
-            for live in &lives {
-                live.checked(verdict.well(), now_ms);
-            }
-            let target = Target {
-                address,
-                preamble,
-                lives,
-                verdict,
-                saw: None,
-                serial: self.serial,
-            };
-            self.targets.insert(Arc::clone(&key), target);
-            // The first ones are spread over a fifth of the interval, at most half a second.
-            let within = (key.interval / 5).min(Duration::from_millis(500));
-            let at = begin + self.part_of(within);
-            self.due.insert((at, self.serial), key);
-        }
-    }
-
     /// Begins the checks whose time has come.
     fn begin_due(&mut self) {
         let now = tokio::time::Instant::now();
@@ -294,9 +224,10 @@ impl Checker {
                 return;
             };
             let key = entry.remove();
-            let Some(target) = self.targets.get(&key) else {
+            let Some(target) = self.targets.get_mut(&key) else {
                 continue;
             };
+            target.due = None;
             let (address, serial) = (target.address.current(), target.serial);
             let preamble = target.preamble.clone().filter(|_| key.http);
             self.running.spawn(async move {
@@ -343,8 +274,9 @@ impl Checker {
                 tracing::warn!(endpoint = %format_args!("{}:{}", key.host, key.port), saw = %seen.text, "an instance is ill: it gets no requests");
             }
         }
-        self.due
-            .insert((tokio::time::Instant::now() + pause, serial), Arc::clone(key));
+        let at = tokio::time::Instant::now() + pause;
+        target.due = Some(at);
+        self.due.insert((at, serial), Arc::clone(key));
     }
 
     fn now_ms(&self) -> u64 {

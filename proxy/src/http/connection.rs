@@ -1,9 +1,11 @@
 //! One client connection: requests one after the other.
 
+mod view;
+
 use std::{
     future::poll_fn,
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll},
@@ -11,13 +13,12 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::io::AsyncWrite;
 
+use self::view::View;
 use super::{
     answers,
+    downstream::Downstream,
     forward::{self, IsOwnCookie, Origin},
     framing::Framing,
     head::{Asked, Request, Version, room},
@@ -27,7 +28,6 @@ use crate::{
     access_log,
     buffer::Buffer,
     choose::{Entry, Unrouted, choose},
-    condition::RequestView,
     error::ErrorKind,
     exchange::Outcome,
     h2::{self, Preface},
@@ -38,57 +38,6 @@ use crate::{
 /// How long what a client still sends is read and dropped after an answer that ends the connection: closed at
 /// once, the connection would be reset and the answer perhaps lost (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
-
-/// The client's side, clear or encrypted.
-pub(crate) trait Downstream: AsyncRead + AsyncWrite + Unpin + Sized {
-    /// The end of the connection is something that is sent.
-    const SAYS_END: bool = false;
-    /// The client may begin with the preface of HTTP/2 (RFC 9113 §3.3).
-    const MAY_BE_HTTP2: bool = false;
-    /// Version that the client speaks, if it is not the one that its heads say.
-    const VERSION: Option<&'static str> = None;
-
-    /// The connection shall end with a reset: what was sent is not complete, and nothing else says so.
-    fn reset_on_close(&self);
-
-    /// Nobody on the way can read it.
-    fn is_secure(&self) -> bool {
-        false
-    }
-
-    /// The name that the client asked for by TLS.
-    fn server_name(&self) -> Option<&str> {
-        None
-    }
-
-    /// Serves a client that began with the preface of HTTP/2. `received` was read already.
-    fn speak_http2(
-        _: Rc<Context>,
-        _: Accepted<Self>,
-        _: Connection,
-        _received: Vec<u8>,
-    ) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(std::future::ready(()))
-    }
-}
-
-impl Downstream for TcpStream {
-    const MAY_BE_HTTP2: bool = true;
-
-    fn reset_on_close(&self) {
-        // If it cannot be set the client sees an ordinary end.
-        let _ = self.set_zero_linger();
-    }
-
-    fn speak_http2(
-        context: Rc<Context>,
-        accepted: Accepted<Self>,
-        connection: Connection,
-        received: Vec<u8>,
-    ) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(h2::serve_after(context, accepted, connection, received))
-    }
-}
 
 /// Serves a client until either side has enough. Not an `async fn`: that would keep its arguments twice, and
 /// the size of this future is what an idle connection costs.
@@ -535,43 +484,6 @@ fn poll_write_all<S: AsyncWrite + Unpin>(
     }
     // One that encrypts may hold some back.
     Pin::new(to).poll_flush(task)
-}
-
-/// What routing sees of a request.
-struct View<'r, 'h, 'b> {
-    request: &'r Request<'h, 'b>,
-    source: IpAddr,
-    local: SocketAddr,
-}
-
-impl RequestView for View<'_, '_, '_> {
-    fn method(&self) -> &[u8] {
-        self.request.method()
-    }
-
-    fn target(&self) -> &[u8] {
-        self.request.target()
-    }
-
-    fn header_count(&self) -> usize {
-        self.request.header_count()
-    }
-
-    fn header(&self, index: usize) -> (&[u8], &[u8]) {
-        self.request.header(index)
-    }
-
-    fn source(&self) -> IpAddr {
-        self.source
-    }
-
-    fn destination(&self) -> IpAddr {
-        self.local.ip()
-    }
-
-    fn destination_port(&self) -> u16 {
-        self.local.port()
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod answers;
 mod connection;
+mod downstream;
 mod forward;
 pub(crate) mod framing;
 pub(crate) mod head;
@@ -17,4 +18,4 @@ pub(crate) mod pipe;
 mod transfer;
 mod upload;
 
-pub(crate) use connection::{Downstream, serve};
+pub(crate) use self::{connection::serve, downstream::Downstream};

@@ -9,7 +9,7 @@ use std::{
 use tokio::io::AsyncWrite as _;
 
 use super::{
-    connection::Downstream,
+    downstream::Downstream,
     framing::Framing,
     pipe::{Broken, Pipe, Side},
 };

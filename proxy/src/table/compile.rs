@@ -1,31 +1,24 @@
 //! Snapshot to table.
+//!
+//! **Invariants.** What a reader kept (the same allocation in two snapshots) is not looked at again: a change costs what
+//! changed, and a comparison of pointers for each other gateway. Gateways that are not served as asked are tried again
+//! with every snapshot.
+
+mod gateway;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
+    hash::Hash,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Instant,
 };
 
-use weir_model::{
-    Balance, Digest, Generation, Instance, InstanceState, Protocol, Refusal, Snapshot, Sticky, Target,
-    UpstreamProtocol, lookup,
-};
+use weir_model::{Digest, GatewayName, Generation, Protocol, Refusal, Snapshot, Target};
 
-use super::{Endpoint, Endpoints, Gateway, GatewayCookies, Next, Route, RouteCookies, Table};
-use crate::{
-    access_log::{GatewayNames, RouteNames},
-    condition::Compiled,
-    live::Registry,
-    resolve::Resolver,
-    rewrite::Rewrites,
-    schedule::Schedule,
-    tls::{Acceptor, Watch},
-    upstream::Preambles,
-};
+use self::gateway::Prepared;
+use super::{Gateway, Next, Table, difference::Difference};
+use crate::{live::Registry, resolve::Resolver, tls::Watch};
 
 /// Makes tables, each from a snapshot and the table before it.
 #[derive(Debug)]
@@ -35,7 +28,14 @@ pub(crate) struct Compiler {
     serial: u64,
     endpoint_key: AtomicU64,
     certificates: Watch,
-    refused: Vec<Refusal>,
+    /// The gateways of the last snapshot, in its order.
+    asked: Vec<Arc<weir_model::Gateway>>,
+    /// Those of them that are not served as asked.
+    unmet: HashSet<GatewayName>,
+    /// Slots of gateways at whose socket TLS ends.
+    with_tls: BTreeSet<u32>,
+    /// What is refused, and the place in the snapshot.
+    refused: Vec<(usize, Refusal)>,
     /// When the proxy's clock began.
     epoch: Instant,
     /// Milliseconds of that clock at the time of compiling.
@@ -50,14 +50,17 @@ impl Compiler {
             serial: 0,
             endpoint_key: AtomicU64::new(1),
             certificates: Watch::default(),
+            asked: Vec::new(),
+            unmet: HashSet::new(),
+            with_tls: BTreeSet::new(),
             refused: Vec::new(),
             epoch,
             now_ms: 0,
         }
     }
 
-    /// Compiles what differs from `before` and shares the rest. `digest` and `generation` are those of the
-    /// document that the snapshot came from.
+    /// Compiles what differs from `before`, the table made last (at first one without gateways), and shares the rest.
+    /// `digest` and `generation` are those of the document that the snapshot came from.
     pub(crate) fn compile(
         &mut self,
         snapshot: &Snapshot,
@@ -66,335 +69,266 @@ impl Compiler {
         before: &Table,
         now: Instant,
     ) -> Table {
+        debug_assert_eq!(before.serial, self.serial, "each table follows the one made last");
         self.now_ms =
             u64::try_from(now.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX);
-        // Slots first: routes lead to gateways that stand later in the document.
-        let slots: HashMap<&str, u32> = snapshot
-            .gateways()
-            .iter()
-            .map(|gateway| (gateway.name.as_str(), self.registry.gateway(&gateway.name).slot))
-            .collect();
+        self.serial = self.serial.wrapping_add(1);
+        self.refused.clear();
+        let asked = snapshot.gateways();
+        let difference = Difference::between(&self.asked, asked);
         let mut table = Table {
-            serial: self.serial.wrapping_add(1),
+            serial: self.serial,
             generation,
             digest,
-            gateways: vec![None; self.registry.slots()],
-            order: Vec::with_capacity(slots.len()),
-            listeners: HashMap::with_capacity(slots.len()),
-            hosts: HashMap::new(),
+            gateways: before.gateways.clone(),
+            order: Vec::new(),
+            listeners: Arc::clone(&before.listeners),
+            hosts: Arc::clone(&before.hosts),
         };
-        self.serial = table.serial;
-        for source in snapshot.gateways() {
-            let Some(slot) = slots.get(source.name.as_str()).copied() else {
-                continue;
-            };
-            let same = before
-                .gateway(slot)
-                .filter(|old| old.source == *source && leads_to_same(old, &slots));
-            let old = before.gateway(slot).filter(|old| leads_to_same(old, &slots));
-            let hollow;
-            let mut source = source;
-            let prepared = match same {
-                Some(_) => Ok(Prepared::default()),
-                None => self.prepare(source, before.gateway(slot)),
-            };
-            let is_as_asked = prepared.is_ok();
-            let (same, prepared) = match (same, prepared, old) {
-                (same, Ok(prepared), _) => (same, prepared),
-                (_, Err(reason), old) => {
-                    tracing::error!(gateway = %source.name, reason, "a gateway is not served as asked");
-                    self.refuse(source, reason);
-                    match old {
-                        // Its last good form, but not in the way of another's socket.
-                        Some(old) => source = &old.source,
-                        None => {
-                            hollow = hollow_form(source);
-                            source = &hollow;
-                        }
-                    }
-                    (old, Prepared::hollow())
-                }
-            };
-            if let Some(reason) = same.and_then(|same| same.tls.as_ref()?.fault()) {
-                self.refuse(source, reason);
-            }
-            let gateway = match same {
-                Some(same) => Arc::clone(same),
-                None => {
-                    let gateway = Arc::new(self.gateway(source, prepared, &slots, before.gateway(slot)));
-                    self.registry.sweep_gateway(
-                        &source.name,
-                        |route, instance| has(source, route, instance),
-                        now,
-                    );
-                    gateway
-                }
-            };
-            if let Some(listener) = source.listener {
-                let address = SocketAddr::new(listener.address, listener.port);
-                if is_as_asked {
-                    table.listeners.insert(address, slot);
-                } else {
-                    table.listeners.entry(address).or_insert(slot);
-                }
-            }
-            if source.protocol == Protocol::Http {
-                for host in &source.virtual_hosts {
-                    table
-                        .hosts
-                        .insert(host.to_ascii_lowercase().into_bytes().into(), slot);
-                }
-            }
-            table.order.push(slot);
-            if let Some(place) = table.gateways.get_mut(slot as usize) {
-                *place = Some(gateway);
+        let places = self.places(&difference, asked);
+        // Slots first: routes lead to gateways that stand later in the document.
+        for source in places.iter().filter_map(|place| asked.get(*place)) {
+            self.registry.gateway(&source.name);
+        }
+        self.take_out(&difference, &places, asked, &mut table, now);
+        table.order = self.order(&difference, asked, before);
+        let was_met = self.unmet.is_empty();
+        for place in places {
+            if let Some(source) = asked.get(place) {
+                self.put_in(place, source, &mut table, now);
             }
         }
-        self.registry.sweep(|name| slots.contains_key(name.as_str()), now);
+        self.note_tls(before, &table);
+        if was_met && self.unmet.is_empty() {
+            table.claim_changes(before);
+        } else {
+            table.claim_all(|name| !self.unmet.contains(name));
+        }
+        self.follow(&difference, asked);
+        self.registry.forget(now);
         table
     }
 
-    /// Takes the refusals of the table compiled last.
+    /// Takes the refusals of the table compiled last, in the order of the snapshot.
     pub(crate) fn take_refused(&mut self) -> Vec<Refusal> {
-        std::mem::take(&mut self.refused)
+        let mut refused = std::mem::take(&mut self.refused);
+        refused.sort_by_key(|(place, _)| *place);
+        refused.into_iter().map(|(_, refusal)| refusal).collect()
     }
 
-    fn refuse(&mut self, source: &weir_model::Gateway, reason: String) {
-        self.refused.push(Refusal {
-            gateway: source.name.to_string(),
-            reason,
-        });
+    /// Places of the gateways to look at: those that differ, and those that could not be served as asked.
+    fn places(&self, difference: &Difference, asked: &[Arc<weir_model::Gateway>]) -> BTreeSet<usize> {
+        let mut places: BTreeSet<usize> = difference.come.iter().copied().collect();
+        if !self.unmet.is_empty() {
+            let unmet = (0..).zip(asked).filter(|(_, one)| self.unmet.contains(&one.name));
+            places.extend(unmet.map(|(place, _)| place));
+        }
+        places
     }
 
-    /// Does what may fail.
-    fn prepare(
+    /// Takes out what the snapshot does not name any more.
+    fn take_out(
         &mut self,
-        source: &weir_model::Gateway,
-        before: Option<&Arc<Gateway>>,
-    ) -> Result<Prepared, String> {
-        let acceptor = match &source.options.tls {
-            None => None,
-            Some(tls) => {
-                let old = before.and_then(|before| before.tls.as_ref());
-                Some(match old.filter(|old| old.is_of(tls, source.protocol)) {
-                    Some(old) => Arc::clone(old),
-                    None => {
-                        let acceptor = Arc::new(Acceptor::new(tls, source.protocol)?);
-                        self.certificates.add(&acceptor);
-                        acceptor
-                    }
-                })
+        difference: &Difference,
+        places: &BTreeSet<usize>,
+        asked: &[Arc<weir_model::Gateway>],
+        table: &mut Table,
+        now: Instant,
+    ) {
+        let named = places.iter().filter_map(|place| asked.get(*place));
+        let named: HashSet<&GatewayName> = named.map(|gateway| &gateway.name).collect();
+        let gone = difference.gone.iter().filter_map(|place| self.asked.get(*place));
+        for gateway in gone.filter(|gateway| !named.contains(&gateway.name)) {
+            self.unmet.remove(&gateway.name);
+            if let Some(slot) = self.registry.leave(&gateway.name, now) {
+                table.gateways.set(slot, None);
             }
-        };
-        let preambles = source
-            .routes
-            .iter()
-            .map(|route| {
-                let wrong = |reason| format!("route {}: {reason}", route.name);
-                let old = old_route(before, route).map(|old| &old.preambles);
-                let (protocol, options) = (source.protocol, &route.options);
-                let misplaced = match protocol {
-                    Protocol::Tcp if options.protocol != UpstreamProtocol::Http1 => {
-                        Some("HTTP gateways have a `protocol`")
-                    }
-                    Protocol::Tcp if options.ejection.is_some() => Some("HTTP gateways have an `ejection`"),
-                    Protocol::Http if !options.server_names.is_empty() => {
-                        Some("TCP gateways have `server_names`")
-                    }
-                    _ => None,
-                };
-                if let Some(misplaced) = misplaced {
-                    return Err(wrong(format!("only routes of {misplaced}")));
-                }
-                let preambles = Preambles::new(&route.options, old).map_err(wrong)?;
-                if let Target::Instances(instances) = &route.target {
-                    for instance in instances {
-                        preambles.of(&instance.host).map_err(wrong)?;
-                    }
-                }
-                Ok(preambles)
-            })
-            .collect::<Result<_, String>>()?;
-        Ok(Prepared { acceptor, preambles })
+        }
     }
 
-    fn gateway(
-        &mut self,
-        source: &weir_model::Gateway,
-        prepared: Prepared,
-        slots: &HashMap<&str, u32>,
-        before: Option<&Arc<Gateway>>,
-    ) -> Gateway {
+    /// Slots in the order of the snapshot.
+    fn order(&self, difference: &Difference, asked: &[Arc<weir_model::Gateway>], before: &Table) -> Vec<u32> {
+        let (old, new) = &difference.middle;
+        let middle = asked.get(new.clone()).unwrap_or_default();
+        let was = self.asked.get(old.clone()).unwrap_or_default();
+        let mut pairs = was.iter().zip(middle);
+        if old == new && pairs.all(|(old, new)| Arc::ptr_eq(old, new) || old.name == new.name) {
+            return before.order.clone();
+        }
+        let first = before.order.get(..old.start).unwrap_or_default().iter().copied();
+        let last = before.order.get(old.end..).unwrap_or_default().iter().copied();
+        let between = middle
+            .iter()
+            .filter_map(|gateway| self.registry.slot(&gateway.name));
+        first.chain(between).chain(last).collect()
+    }
+
+    /// Puts a gateway into the table: as asked, or in its last good form.
+    fn put_in(&mut self, place: usize, source: &Arc<weir_model::Gateway>, table: &mut Table, now: Instant) {
         let live = self.registry.gateway(&source.name);
-        let gateway_lookup = lookup::gateway(source.name.as_str());
-        let sticky = source.sticky != Sticky::None;
-        let routes: Box<[Route]> = source
-            .routes
-            .iter()
-            .zip(prepared.preambles)
-            .map(|(route, preambles)| self.route(source, &gateway_lookup, route, preambles, slots, before))
-            .collect();
-        Gateway {
-            live,
-            conditioned: (0..=u16::MAX)
-                .zip(&source.routes)
-                .filter(|(_, route)| route.condition.is_some() && !route.condition_strength.is_zero())
-                .map(|(index, _)| index)
-                .collect(),
-            weights: Schedule::new(source.routes.iter().map(|route| route.weight.parts())),
-            routes,
-            cookies: sticky.then(|| GatewayCookies {
-                weighted: format!("o_{gateway_lookup}").into_bytes().into(),
-            }),
-            names: GatewayNames::new(&gateway_lookup),
-            tls: prepared.acceptor,
-            reads_names: source
-                .routes
-                .iter()
-                .any(|route| !route.options.server_names.is_empty()),
-            source: source.clone(),
+        let before = table.gateway(live.slot).cloned();
+        let old = before.as_ref().filter(|old| self.leads_to_same(old));
+        if old.is_some_and(|old| is_same(&old.source, source)) {
+            self.unmet.remove(&source.name);
+            return;
         }
-    }
-
-    fn route(
-        &mut self,
-        gateway: &weir_model::Gateway,
-        gateway_lookup: &str,
-        source: &weir_model::Route,
-        preambles: Preambles,
-        slots: &HashMap<&str, u32>,
-        before: Option<&Arc<Gateway>>,
-    ) -> Route {
-        let live = self.registry.route(&gateway.name, &source.name);
-        let route_lookup = lookup::route(gateway.name.as_str(), source.name.as_str());
-        let next = match &source.target {
-            Target::Gateway(name) => Next::Gateway(
-                slots
-                    .get(name.as_str())
-                    .copied()
-                    .expect("a snapshot's routes lead to gateways that it has"),
-            ),
-            Target::Instances(instances) => {
-                let old_route = old_route(before, source);
-                let is_same_link = old_route.is_some_and(|old| old.preambles.is_same(&preambles));
-                let old = old_route.and_then(|route| match &route.next {
-                    Next::Endpoints(endpoints) => Some(endpoints),
-                    Next::Gateway(_) => None,
-                });
-                let cookie = (gateway.sticky == Sticky::Instance).then_some(route_lookup.as_str());
-                let (serving, draining): (Vec<_>, Vec<_>) = instances
-                    .iter()
-                    .partition(|instance| instance.state == InstanceState::Serving);
-                let all = serving
-                    .iter()
-                    .chain(&draining)
-                    .map(|instance| {
-                        let mut endpoint = self.endpoint(gateway, source, instance, cookie, old);
-                        if !is_same_link {
-                            endpoint.key = self.endpoint_key.fetch_add(1, Ordering::Relaxed);
-                        }
-                        endpoint.is_http2 = preambles.is_http2();
-                        endpoint.preamble = preambles
-                            .of(&instance.host)
-                            .expect("what cannot be had was refused before");
-                        endpoint
-                    })
-                    .collect();
-                Next::Endpoints(Endpoints {
-                    balance: balance(gateway, source),
-                    slow_start_ms: source.options.slow_start.map_or(0, |time| {
-                        u64::try_from(time.duration().as_millis()).unwrap_or(u64::MAX)
-                    }),
-                    ejection: source.options.ejection,
-                    all,
-                    serving: serving.len(),
-                })
+        let hollow;
+        let (source, prepared) = match self.prepare(source, before.as_ref()) {
+            Ok(prepared) => {
+                self.unmet.remove(&source.name);
+                (source, prepared)
             }
-        };
-        let strength = source.condition_strength.parts();
-        Route {
-            live,
-            preambles,
-            condition: source.condition.as_ref().map(Compiled::new),
-            rewrites: Rewrites::of(&source.options.rewrites),
-            strength: if strength == 10_000 {
-                None
-            } else {
-                Schedule::new([strength, 10_000 - strength])
-            },
-            next,
-            timeouts: Some(source.options.timeouts)
-                .filter(|timeouts| *timeouts != weir_model::RouteTimeouts::default())
-                .map(Box::new),
-            names: RouteNames::new(&route_lookup, &source.target),
-            cookies: (gateway.sticky != Sticky::None).then(|| {
-                let text = |text: String| text.into_bytes().into_boxed_slice();
-                RouteCookies {
-                    matched: text(format!("im_{route_lookup}")),
-                    set_weighted: text(format!("o_{gateway_lookup}={route_lookup}; path=/")),
-                    set_taken: text(format!("im_{route_lookup}={route_lookup}; path=/")),
-                    set_left: text(format!("im_{route_lookup}=o_{gateway_lookup}; path=/")),
-                    lookup: text(route_lookup.clone()),
+            Err(reason) => {
+                tracing::error!(gateway = %source.name, reason, "a gateway is not served as asked");
+                self.refuse(place, source, reason);
+                self.unmet.insert(source.name.clone());
+                // Its last good form, but not in the way of another's socket.
+                if old.is_some() {
+                    return;
                 }
-            }),
-        }
-    }
-
-    fn endpoint(
-        &mut self,
-        gateway: &weir_model::Gateway,
-        route: &weir_model::Route,
-        instance: &Instance,
-        cookie: Option<&str>,
-        old: Option<&Endpoints>,
-    ) -> Endpoint {
-        let live = self.registry.endpoint(&gateway.name, &route.name, &instance.id);
-        let is_addition = old.is_some_and(|old| !old.all.is_empty());
-        let old = old.and_then(|old| {
-            old.all
-                .iter()
-                .find(|old| old.id == instance.id && old.host == instance.host && old.port == instance.port)
-        });
-        let (key, address) = match old {
-            Some(old) => (old.key, old.address.clone()),
-            None => {
-                live.reset(if is_addition { self.now_ms.max(1) } else { 0 });
-                (
-                    self.endpoint_key.fetch_add(1, Ordering::Relaxed),
-                    self.resolver.address(&instance.host, instance.port),
-                )
+                hollow = Arc::new(hollow_form(source));
+                (&hollow, Prepared::hollow())
             }
         };
-        let instance_lookup = lookup::instance(instance.id.as_str());
-        Endpoint {
-            id: instance.id.clone(),
-            live,
-            address,
-            host: instance.host.clone(),
-            port: instance.port,
-            key,
-            preamble: None,
-            is_http2: false,
-            set_cookie: cookie.map(|route| format!("{route}={instance_lookup}; path=/").into_bytes().into()),
-            lookup: cookie.map(|_| instance_lookup.as_bytes().into()),
-            name: instance_lookup.into(),
+        let gateway = Arc::new(self.gateway(source, prepared, before.as_ref()));
+        let has = |route: &_, instance: Option<&_>| has(source, route, instance);
+        self.registry.sweep_gateway(&source.name, has, now);
+        table.gateways.set(live.slot, Some(gateway));
+    }
+
+    /// Refuses gateways whose certificates cannot be used any more: they are served with those before.
+    fn note_tls(&mut self, before: &Table, table: &Table) {
+        for (old, new) in before.changes(table) {
+            if let Some(old) = old {
+                self.with_tls.remove(&old.live.slot);
+            }
+            if let Some(new) = new.filter(|new| new.tls.is_some()) {
+                self.with_tls.insert(new.live.slot);
+            }
+        }
+        let mut faults = Vec::new();
+        for slot in &self.with_tls {
+            let gateway = table.gateway(*slot);
+            let fault = gateway.and_then(|gateway| Some((gateway, gateway.tls.as_ref()?.fault()?)));
+            faults.extend(fault);
+        }
+        for (gateway, reason) in faults {
+            let place = table.order.iter().position(|slot| *slot == gateway.live.slot);
+            self.refuse(place.unwrap_or(usize::MAX), &gateway.source, reason);
         }
     }
-}
 
-/// The parts of a gateway that may not be had.
-#[derive(Debug, Default)]
-struct Prepared {
-    acceptor: Option<Arc<Acceptor>>,
-    /// Of each route.
-    preambles: Vec<Preambles>,
-}
-
-impl Prepared {
-    /// For a gateway without routes.
-    fn hollow() -> Self {
-        Self::default()
+    fn refuse(&mut self, place: usize, source: &weir_model::Gateway, reason: String) {
+        let gateway = source.name.to_string();
+        self.refused.push((place, Refusal { gateway, reason }));
     }
+
+    /// Notes what was asked, for the next time.
+    fn follow(&mut self, difference: &Difference, asked: &[Arc<weir_model::Gateway>]) {
+        let (old, new) = difference.middle.clone();
+        if old != new {
+            let fresh = asked.get(new).unwrap_or_default();
+            self.asked.splice(old, fresh.iter().cloned());
+            return;
+        }
+        for place in new {
+            if let (Some(old), Some(new)) = (self.asked.get_mut(place), asked.get(place))
+                && !Arc::ptr_eq(old, new)
+            {
+                *old = Arc::clone(new);
+            }
+        }
+    }
+
+    /// A shared gateway holds slots of others: they must still be theirs.
+    fn leads_to_same(&self, gateway: &Gateway) -> bool {
+        let mut routes = gateway.source.routes.iter().zip(&gateway.routes);
+        routes.all(|(source, route)| match (&source.target, &route.next) {
+            (Target::Gateway(name), Next::Gateway(slot)) => self.registry.slot(name) == Some(*slot),
+            _ => true,
+        })
+    }
+}
+
+impl Table {
+    /// Sockets and host names of gateways that changed, where every gateway is served as asked: no two want the same.
+    fn claim_changes(&mut self, before: &Self) {
+        // Of those before, and of those now.
+        let (mut sockets, mut hosts) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+        for (old, new) in before.changes(self) {
+            if let (Some(old), Some(new)) = (old, new)
+                && old.socket() == new.socket()
+                && old.hosts().eq(new.hosts())
+            {
+                continue;
+            }
+            for (gateway, sockets, hosts) in [
+                (old, &mut sockets.0, &mut hosts.0),
+                (new, &mut sockets.1, &mut hosts.1),
+            ] {
+                let Some(gateway) = gateway else { continue };
+                sockets.extend(gateway.socket().map(|socket| (socket, gateway.live.slot)));
+                hosts.extend(gateway.hosts().map(|host| (lower(host), gateway.live.slot)));
+            }
+        }
+        replace(&mut self.listeners, sockets.0, sockets.1);
+        replace(&mut self.hosts, hosts.0, hosts.1);
+    }
+
+    /// Sockets and host names of all gateways. Those that are not served as asked are not in the way of another's socket.
+    fn claim_all(&mut self, is_as_asked: impl Fn(&GatewayName) -> bool) {
+        let mut listeners = HashMap::with_capacity(self.listeners.len());
+        let mut hosts = HashMap::with_capacity(self.hosts.len());
+        for gateway in self.gateways() {
+            let slot = gateway.live.slot;
+            if let Some(socket) = gateway.socket() {
+                if is_as_asked(gateway.name()) {
+                    listeners.insert(socket, slot);
+                } else {
+                    listeners.entry(socket).or_insert(slot);
+                }
+            }
+            hosts.extend(gateway.hosts().map(|host| (lower(host), slot)));
+        }
+        self.listeners = Arc::new(listeners);
+        self.hosts = Arc::new(hosts);
+    }
+}
+
+impl Gateway {
+    fn socket(&self) -> Option<SocketAddr> {
+        let listener = self.source.listener?;
+        Some(SocketAddr::new(listener.address, listener.port))
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = &String> {
+        let is_http = self.source.protocol == Protocol::Http;
+        self.source.virtual_hosts.iter().filter(move |_| is_http)
+    }
+}
+
+fn lower(host: &str) -> Box<[u8]> {
+    host.to_ascii_lowercase().into_bytes().into()
+}
+
+/// Sockets or host names, each with the slot of its gateway.
+type Claims<K> = Vec<(K, u32)>;
+
+/// Takes out and puts in; a map that does not change stays shared.
+fn replace<K: Clone + Eq + Hash>(map: &mut Arc<HashMap<K, u32>>, out: Claims<K>, into: Claims<K>) {
+    if out == into {
+        return;
+    }
+    let map = Arc::make_mut(map);
+    for (key, _) in out {
+        map.remove(&key);
+    }
+    map.extend(into);
+}
+
+/// A reader that knows what did not change keeps its allocation; another one's content tells.
+fn is_same(old: &Arc<weir_model::Gateway>, new: &Arc<weir_model::Gateway>) -> bool {
+    Arc::ptr_eq(old, new) || old == new
 }
 
 /// What stands for a gateway that cannot be served: routes may lead to it, nothing else does.
@@ -405,30 +339,6 @@ fn hollow_form(source: &weir_model::Gateway) -> weir_model::Gateway {
         routes: Vec::new(),
         ..source.clone()
     }
-}
-
-/// The route as it was in the table before.
-fn old_route<'g>(before: Option<&'g Arc<Gateway>>, source: &weir_model::Route) -> Option<&'g Route> {
-    let before = before?;
-    let index = before
-        .source
-        .routes
-        .iter()
-        .position(|route| route.name == source.name)?;
-    before.routes.get(index)
-}
-
-/// A shared gateway holds slots of others: they must still be theirs.
-fn leads_to_same(gateway: &Gateway, slots: &HashMap<&str, u32>) -> bool {
-    gateway
-        .source
-        .routes
-        .iter()
-        .zip(&gateway.routes)
-        .all(|(source, route)| match (&source.target, &route.next) {
-            (Target::Gateway(name), Next::Gateway(slot)) => slots.get(name.as_str()) == Some(slot),
-            _ => true,
-        })
 }
 
 fn has(
@@ -444,12 +354,4 @@ fn has(
                 (Some(_), Target::Gateway(_)) => false,
             }
     })
-}
-
-/// A TCP gateway's default is the fewest connections (spec of the gateway agent, §3.6).
-fn balance(gateway: &weir_model::Gateway, route: &weir_model::Route) -> Balance {
-    match (gateway.protocol, route.balance) {
-        (Protocol::Tcp, Balance::RoundRobin) => Balance::LeastRequests,
-        (_, balance) => balance,
-    }
 }

@@ -5,12 +5,16 @@
 //! names) is behind the `live` parts, which outlive it.
 
 mod compile;
+mod difference;
+mod retired;
+mod slots;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-pub(crate) use compile::Compiler;
+use self::slots::Slots;
+pub(crate) use self::{compile::Compiler, retired::Retired};
 use weir_model::{Balance, Digest, GatewayName, Generation, InstanceId, Protocol, Sticky};
 
 use crate::{
@@ -34,20 +38,20 @@ pub(crate) struct Table {
     pub(crate) serial: u64,
     pub(crate) generation: Generation,
     pub(crate) digest: Option<Digest>,
-    /// By slot; a slot without a gateway is one that was removed lately.
-    gateways: Vec<Option<Arc<Gateway>>>,
+    gateways: Slots,
     /// Slots in the order of the snapshot.
     order: Vec<u32>,
-    listeners: HashMap<SocketAddr, u32>,
-    /// Host names in lower case.
-    hosts: HashMap<Box<[u8]>, u32>,
+    /// Shared with the table before if no socket changed.
+    listeners: Arc<HashMap<SocketAddr, u32>>,
+    /// Host names in lower case; shared as well.
+    hosts: Arc<HashMap<Box<[u8]>, u32>>,
 }
 
 /// A gateway, compiled.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     /// What it was made of: equal content is not compiled again.
-    pub(crate) source: weir_model::Gateway,
+    pub(crate) source: Arc<weir_model::Gateway>,
     pub(crate) live: Arc<GatewayLive>,
     /// Routes with a condition and a strength over zero, in order.
     pub(crate) conditioned: Box<[u16]>,
@@ -215,16 +219,16 @@ impl Table {
             serial: 0,
             generation: Generation::default(),
             digest: None,
-            gateways: Vec::new(),
+            gateways: Slots::default(),
             order: Vec::new(),
-            listeners: HashMap::new(),
-            hosts: HashMap::new(),
+            listeners: Arc::default(),
+            hosts: Arc::default(),
         }
     }
 
     /// The gateway in a slot.
     pub(crate) fn gateway(&self, slot: u32) -> Option<&Arc<Gateway>> {
-        self.gateways.get(slot as usize)?.as_ref()
+        self.gateways.get(slot)
     }
 
     /// Whether the name that a client of TLS asks for matters at a gateway, or at one that it leads to.
@@ -250,6 +254,19 @@ impl Table {
         lower.copy_from_slice(host);
         lower.make_ascii_lowercase();
         self.hosts.get(&*lower).copied()
+    }
+
+    /// Gateways that differ: here and in `after`.
+    pub(crate) fn changes<'t>(
+        &'t self,
+        after: &'t Self,
+    ) -> impl Iterator<Item = (Option<&'t Arc<Gateway>>, Option<&'t Arc<Gateway>>)> {
+        self.gateways.changes(&after.gateways)
+    }
+
+    /// Whether both want the same sockets; `false` says nothing.
+    pub(crate) fn shares_sockets(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.listeners, &other.listeners) && self.has_hosts() == other.has_hosts()
     }
 
     /// Its gateways in the order of the snapshot.

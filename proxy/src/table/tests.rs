@@ -1,13 +1,19 @@
 //! What a table shares with the one before it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
 
+use proptest::prelude::*;
 use weir_model::{
     Balance, ConditionStrength, Gateway, GatewayName, Generation, Instance, InstanceId, InstanceState,
     Listener, Protocol, Route, RouteName, Snapshot, Sticky, Target, Weight,
 };
 
-use super::{Compiler, Next, Table};
+use super::{Compiler, Next, Retired, Table, difference::Difference};
 use crate::resolve::Resolver;
 
 fn instance(id: &str, port: u16) -> Instance {
@@ -60,9 +66,12 @@ impl Compiling {
     }
 
     fn next(&mut self, gateways: Vec<Gateway>) -> &Table {
-        let snapshot = Snapshot::new("test", Generation(1), gateways).expect("sound");
+        self.follow(&Snapshot::new("test", Generation(1), gateways).expect("sound"))
+    }
+
+    fn follow(&mut self, snapshot: &Snapshot) -> &Table {
         self.table = self.compiler.compile(
-            &snapshot,
+            snapshot,
             snapshot.generation(),
             Some(snapshot.digest()),
             &self.table,
@@ -162,4 +171,229 @@ fn hosts_are_compared_whole_and_without_case() {
     assert!(table.by_host(b"SHOP.vamp").is_some());
     assert_eq!(table.by_host(b"shop.vamp:8080"), None);
     assert_eq!(table.by_host(&[b'a'; 4096]), None);
+}
+
+#[test]
+fn a_change_of_weights_shares_sockets_hosts_and_the_other_parts() {
+    let mut compiling = Compiling::new();
+    let many: Vec<Arc<Gateway>> = (0..200)
+        .map(|index| {
+            let target = Target::Instances(vec![instance("i", 10)]);
+            Arc::new(gateway(&format!("g{index}"), Some(index + 1), target))
+        })
+        .collect();
+    let snapshot =
+        |all: &[Arc<Gateway>]| Snapshot::new_shared("test", Generation(1), all.to_vec()).expect("sound");
+    compiling.follow(&snapshot(&many));
+    let mut other = many.clone();
+    Arc::make_mut(&mut other[150]).routes[0].balance = Balance::First;
+    let before = std::mem::replace(&mut compiling.table, Table::empty());
+    let next = snapshot(&other);
+    let table =
+        compiling
+            .compiler
+            .compile(&next, Generation(2), Some(next.digest()), &before, Instant::now());
+    assert!(table.shares_sockets(&before) && Arc::ptr_eq(&table.hosts, &before.hosts));
+    let changes: Vec<_> = before.changes(&table).collect();
+    assert_eq!(changes.len(), 1);
+    assert!(
+        changes[0]
+            .1
+            .is_some_and(|new| Arc::ptr_eq(&new.source, &other[150]))
+    );
+    assert_eq!(table.gateways().count(), 200);
+}
+
+#[test]
+fn what_a_reader_kept_is_not_compared() {
+    let list = |names: &[&str]| -> Vec<Arc<Gateway>> {
+        let gateways = names
+            .iter()
+            .map(|name| gateway(name, None, Target::Instances(Vec::new())));
+        gateways.map(Arc::new).collect()
+    };
+    let all = list(&["a", "b", "c", "d", "e"]);
+    let places = |before: &[Arc<Gateway>], after: &[Arc<Gateway>]| {
+        let difference = Difference::between(before, after);
+        (difference.gone, difference.come)
+    };
+    assert_eq!(places(&all, &all), (vec![], vec![]));
+    assert_eq!(places(&[], &all[..2]), (vec![], vec![0, 1]));
+    let mut changed = all.clone();
+    changed[1] = list(&["b"]).remove(0);
+    changed[3] = list(&["x"]).remove(0);
+    assert_eq!(places(&all, &changed), (vec![1, 3], vec![1, 3]));
+    let mut shorter = all.clone();
+    shorter.remove(2);
+    assert_eq!(places(&all, &shorter), (vec![2], vec![]));
+    assert_eq!(places(&shorter, &all), (vec![], vec![2]));
+    let turned: Vec<_> = all.iter().rev().cloned().collect();
+    assert_eq!(places(&all, &turned), (vec![], vec![]));
+    assert_eq!(Difference::between(&all, &turned).middle, (0..5, 0..5));
+}
+
+#[test]
+fn a_table_is_freed_by_whoever_releases_it_last() {
+    let retired = Retired::default();
+    let (held, free) = (Arc::new(Table::empty()), Arc::new(Table::empty()));
+    let watch = [Arc::downgrade(&held), Arc::downgrade(&free)];
+    retired.keep(Arc::clone(&held));
+    retired.keep(free);
+    retired.release();
+    assert!(watch[0].strong_count() == 2 && watch[1].strong_count() == 0);
+    drop(held);
+    assert_eq!(watch[0].strong_count(), 1, "not by the one who read it");
+    retired.release();
+    assert_eq!(watch[0].strong_count(), 0);
+}
+
+/// One gateway of a made-up snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Made {
+    name: u8,
+    port: Option<u16>,
+    host: u8,
+    to: Option<u8>,
+    /// A route of HTTP cannot have names of TLS: the compiler refuses it.
+    is_faulty: bool,
+}
+
+impl Made {
+    fn gateway(&self) -> Gateway {
+        let target = self.to.map_or_else(
+            || Target::Instances(vec![instance("i", 10)]),
+            |to| chain(&format!("g{to}")),
+        );
+        let mut made = gateway(&format!("g{}", self.name), self.port, target);
+        made.virtual_hosts = vec![format!("h{}", self.host)];
+        if self.is_faulty {
+            made.routes[0].options.server_names = vec!["a.test".to_owned()];
+        }
+        made
+    }
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let to = prop_oneof![3 => Just(None), 1 => (0..6_u8).prop_map(Some)];
+    let is_faulty = prop_oneof![4 => Just(false), 1 => Just(true)];
+    (0..6_u8, prop::option::of(1..5_u16), 0..5_u8, to, is_faulty).prop_map(
+        |(name, port, host, to, is_faulty)| Made {
+            name,
+            port,
+            host,
+            to,
+            is_faulty,
+        },
+    )
+}
+
+/// What a table must serve, worked out gateway by gateway from what the one before it served.
+#[derive(Debug, Default, PartialEq)]
+struct Expected {
+    served: Vec<(String, Gateway)>,
+    sockets: BTreeMap<SocketAddr, String>,
+    hosts: BTreeMap<String, String>,
+    refused: Vec<String>,
+}
+
+impl Expected {
+    fn after(&self, snapshot: &Snapshot) -> Self {
+        let mut next = Self::default();
+        let names: BTreeSet<&str> = snapshot.gateways().iter().map(|one| one.name.as_str()).collect();
+        for asked in snapshot.gateways() {
+            let name = asked.name.to_string();
+            let is_faulty = !asked.routes[0].options.server_names.is_empty();
+            let old = self.served.iter().find(|(served, _)| *served == name);
+            let old = old.map(|(_, form)| form).filter(|form| {
+                let mut routes = form.routes.iter();
+                routes.all(|route| match &route.target {
+                    Target::Gateway(to) => names.contains(to.as_str()),
+                    Target::Instances(_) => true,
+                })
+            });
+            let form = match (is_faulty, old) {
+                (false, _) => Gateway::clone(asked),
+                (true, Some(old)) => old.clone(),
+                (true, None) => Gateway {
+                    listener: None,
+                    virtual_hosts: Vec::new(),
+                    routes: Vec::new(),
+                    ..Gateway::clone(asked)
+                },
+            };
+            if let Some(listener) = form.listener {
+                let socket = SocketAddr::new(listener.address, listener.port);
+                if is_faulty {
+                    next.sockets.entry(socket).or_insert_with(|| name.clone());
+                } else {
+                    next.sockets.insert(socket, name.clone());
+                }
+            }
+            for host in &form.virtual_hosts {
+                next.hosts.insert(host.clone(), name.clone());
+            }
+            if is_faulty {
+                next.refused.push(name.clone());
+            }
+            next.served.push((name, form));
+        }
+        next
+    }
+
+    fn of(compiler: &mut Compiler, table: &Table) -> Self {
+        let name = |slot: u32| table.gateway(slot).expect("a slot in use").name().to_string();
+        let served = table
+            .gateways()
+            .map(|one| (one.name().to_string(), Gateway::clone(&one.source)));
+        let hosts = table.hosts.iter();
+        let refused = compiler.take_refused().into_iter();
+        Self {
+            served: served.collect(),
+            sockets: table
+                .listeners
+                .iter()
+                .map(|(socket, slot)| (*socket, name(*slot)))
+                .collect(),
+            hosts: hosts
+                .map(|(host, slot)| (String::from_utf8_lossy(host).into_owned(), name(*slot)))
+                .collect(),
+            refused: refused.map(|refusal| refusal.gateway).collect(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    /// Whatever came before: what is shared, kept and changed adds up to what the snapshot asks for.
+    #[test]
+    fn one_change_after_the_other_gives_what_is_asked(
+        steps in prop::collection::vec((prop::collection::vec(made(), 0..7), any::<bool>()), 1..8),
+    ) {
+        let mut compiling = Compiling::new();
+        let mut expected = Expected::default();
+        let mut kept: HashMap<Made, Arc<Gateway>> = HashMap::new();
+        for (gateways, keeps) in steps {
+            if !keeps {
+                kept.clear();
+            }
+            let gateways = gateways
+                .into_iter()
+                .map(|made| Arc::clone(kept.entry(made.clone()).or_insert_with(|| Arc::new(made.gateway()))))
+                .collect();
+            let (snapshot, _) = Snapshot::sound_part_shared("test", Generation(1), gateways);
+            compiling.follow(&snapshot);
+            expected = expected.after(&snapshot);
+            let Compiling { compiler, table } = &mut compiling;
+            prop_assert_eq!(&Expected::of(compiler, table), &expected);
+            for (place, one) in table.gateways().enumerate() {
+                prop_assert_eq!(table.order[place], one.live.slot);
+                for (source, route) in one.source.routes.iter().zip(&one.routes) {
+                    if let (Target::Gateway(to), Next::Gateway(slot)) = (&source.target, &route.next) {
+                        prop_assert_eq!(table.gateway(*slot).map(|one| one.name()), Some(to));
+                    }
+                }
+            }
+        }
+    }
 }

@@ -147,6 +147,8 @@ impl Context {
 
     /// Brings the coarse clock up to date and wakes what waited too long.
     pub(crate) fn tick(&self) {
+        // Without requests the table that was replaced is let go of here.
+        drop(self.table());
         let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.connections.tick(now);
     }

@@ -3,15 +3,11 @@
 use weir_model::Protocol;
 use weir_proxy::Config;
 
-use crate::support::{Origin, Port, World, errors, gateway, impatient, instance, one_worker, route};
+use crate::support::{Origin, Port, World, errors, impatient, one_worker};
 
 fn world(config: Config, port: u16) -> World {
     let world = World::empty(config);
-    let mut tcp = gateway(
-        "g",
-        Some(world.port.number),
-        vec![route("r", 100, vec![instance("i", port)])],
-    );
+    let mut tcp = world.gateway_to(port);
     tcp.protocol = Protocol::Tcp;
     world.apply(vec![tcp]);
     world

@@ -8,6 +8,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod corpus;
+#[path = "../support/mutate.rs"]
+mod mutate;
 mod mutation;
 mod neighbours;
 mod reading;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::{
     all_is_well,
     reading::answers,
@@ -64,6 +66,7 @@ fn bodies_that_do_not_come_and_answers_that_are_not_taken_end_in_time() {
     // More than the buffers of four sockets take; made once, for an instance that is slow to answer fails the test.
     let mut large = b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n".to_vec();
     large.resize(large.len() + 30_000_000, b'x');
+    let large = Bytes::from(large);
     let server = Server::answering(move |message| {
         Some(if message.summary.starts_with("GET /large ") {
             Reply {
@@ -116,7 +119,7 @@ fn origins_that_are_silent_at_any_byte_are_given_up() {
             .and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
         Some(match cut {
             Some(cut) => Reply {
-                bytes: answer.as_bytes()[..cut].to_vec(),
+                bytes: Bytes::copy_from_slice(&answer.as_bytes()[..cut]),
                 close: false,
             },
             None => echo(message),
@@ -178,8 +181,9 @@ fn garbage_through_a_tunnel_is_nobody_elses() {
     let server = Server::answering(|message| {
         Some(if message.summary.starts_with("GET /ws ") {
             Reply {
-                bytes: b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\0\x01HTTP/1.1 200 OK\r\n\r\n"
-                    .to_vec(),
+                bytes: Bytes::from_static(
+                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\0\x01HTTP/1.1 200 OK\r\n\r\n",
+                ),
                 close: true,
             }
         } else {

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 use crate::{
     all_is_well,
     reading::answers,
@@ -338,7 +340,7 @@ pub struct Scripted {
 impl Scripted {
     pub fn new() -> Self {
         let answer = Arc::new(Mutex::new(Reply {
-            bytes: Vec::new(),
+            bytes: Bytes::new(),
             close: true,
         }));
         let script = Arc::clone(&answer);
@@ -360,7 +362,7 @@ impl Scripted {
 
     pub fn ask_two(&self, bytes: &[u8], close: bool) -> Vec<String> {
         *self.answer.lock().unwrap() = Reply {
-            bytes: bytes.to_vec(),
+            bytes: Bytes::copy_from_slice(bytes),
             close,
         };
         ask_two(&self.world)

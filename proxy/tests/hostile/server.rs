@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use crate::reading::{Manner, Message, requests};
 
 /// What is sent for a request; `None`: the connection is closed without an answer.
@@ -18,7 +20,7 @@ pub type Answer = dyn Fn(&Message) -> Option<Reply> + Send + Sync;
 /// An answer, byte by byte, and whether the connection ends with it.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     pub close: bool,
 }
 
@@ -30,7 +32,7 @@ pub fn echo(message: &Message) -> Reply {
             "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{summary}",
             summary.len()
         )
-        .into_bytes(),
+        .into(),
         close: false,
     }
 }

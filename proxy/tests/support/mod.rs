@@ -378,8 +378,14 @@ impl World {
 
     pub fn with(config: Config, origin: &Origin) -> Self {
         let world = Self::empty(config);
-        world.apply_routes(vec![route("r", 100, vec![instance("i", origin.port)])]);
+        world.apply(vec![world.gateway_to(origin.port)]);
         world
+    }
+
+    /// Gateway `g` on the world's port, all of it to instance `i` on that port through route `r`.
+    pub fn gateway_to(&self, port: u16) -> Gateway {
+        let routes = vec![route("r", 100, vec![instance("i", port)])];
+        gateway("g", Some(self.port.number), routes)
     }
 
     /// One gateway `g` on the world's port.

@@ -13,11 +13,7 @@ use crate::{
 const REQUEST: &str = "GET /echo HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
 
 fn guarded(world: &World, port: u16, own: &Authority, client_ca: &str, optional: bool) -> Gateway {
-    let mut gateway = gateway(
-        "g",
-        Some(world.port.number),
-        vec![route("r", 100, vec![instance("i", port)])],
-    );
+    let mut gateway = world.gateway_to(port);
     gateway.options.tls = Some(Tls {
         certificates: vec![own.issue(&["a.test"])],
         client_ca: Some(client_ca.to_owned()),

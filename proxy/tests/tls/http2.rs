@@ -148,11 +148,7 @@ fn a_request_over_tls_is_one_of_http_1_to_the_instance() {
     let origin = Automatic::start(None);
     let world = World::empty(one_worker());
     world.apply(vec![with_tls(
-        gateway(
-            "g",
-            Some(world.port.number),
-            vec![route("r", 100, vec![instance("i", origin.port)])],
-        ),
+        world.gateway_to(origin.port),
         vec![authority.issue(&["a.test"])],
     )]);
     let client = Client::encrypted(world.port.address(), &authority);

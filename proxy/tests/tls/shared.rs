@@ -1,21 +1,16 @@
 //! Connections to instances that requests share: their bounds, their ends, what is repeated.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener},
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use http::Method;
-use weir_proxy::Config;
+use weir_proxy::{Config, Timeouts};
 
 use crate::{
     frames::{END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, fields, frame, next},
     grpc::{http2, world_with},
     http2::{Client, call, request},
     multiplexed::{Habits, Multiplexed, nobody},
-    support::{Peer, errors, eventually, impatient, one_worker, status},
+    support::{Origin, Peer, errors, eventually, impatient, one_worker, status},
 };
 
 const GET: &str = "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -129,13 +124,10 @@ fn what_an_instance_refuses_is_sent_again_once() {
 }
 
 /// An instance by hand: accepts, and reads up to the first request.
-fn first_request(listener: &TcpListener) -> Peer {
-    let (mut stream, _) = listener.accept().unwrap();
-    let mut preface = [0; 24];
-    stream.read_exact(&mut preface).unwrap();
-    assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
-    let mut peer = Peer::new(stream);
+fn first_request(origin: &Origin) -> Peer {
+    let mut peer = origin.accept();
+    peer.expect("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    peer.send(frame(SETTINGS, 0, 0, &[]));
     assert_eq!(next(&mut peer, &[HEADERS]).unwrap().0, HEADERS);
     peer
 }
@@ -156,14 +148,13 @@ fn leave(last: u32) -> Vec<u8> {
 
 #[test]
 fn a_stream_beyond_the_last_one_goes_elsewhere_and_one_before_it_is_not_repeated() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let world = world_with(one_worker(), &[port], http2());
+    let origin = Origin::start();
+    let world = world_with(one_worker(), &[origin.port], http2());
     let mut client = world.client();
     client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi");
-    let mut first = first_request(&listener);
+    let mut first = first_request(&origin);
     first.send(leave(0));
-    let mut second = first_request(&listener);
+    let mut second = first_request(&origin);
     second.send(ok(1));
     assert_eq!(status(&client.head()), 204);
     // The instance has begun with it: nobody knows what came of it.
@@ -195,11 +186,11 @@ fn an_answer_that_is_none_is_malformed() {
         ("an odd status", fields(&[(":status", "99")])),
         ("101", fields(&[(":status", "101")])),
     ] {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let world = world_with(impatient(), &[listener.local_addr().unwrap().port()], http2());
+        let origin = Origin::start();
+        let world = world_with(impatient(), &[origin.port], http2());
         let mut client = world.client();
         client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx");
-        let mut instance = first_request(&listener);
+        let mut instance = first_request(&origin);
         instance.send(frame(HEADERS, END_HEADERS, 1, &answer));
         assert_eq!(status(&client.response().0), 502, "{what}");
         let route = world.settled(1);
@@ -309,4 +300,42 @@ fn a_client_that_takes_nothing_holds_up_only_itself() {
     eventually("the instance is told that nobody wants them", || {
         origin.seen.reset.load(Ordering::SeqCst) == 10
     });
+}
+
+#[test]
+fn an_instance_that_falls_silent_gets_no_more_requests_on_that_connection() {
+    let origin = Origin::start();
+    let config = Config {
+        timeouts: Timeouts {
+            server: Duration::from_millis(1_500),
+            ..Timeouts::default()
+        },
+        ..one_worker()
+    };
+    let world = world_with(config, &[origin.port], http2());
+    let mut client = world.client();
+    client.send(GET);
+    let mut silent = first_request(&origin);
+    silent.send(ok(1));
+    assert_eq!(status(&client.head()), 204);
+    let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
+    let waiting: Vec<Peer> = [GET, post]
+        .into_iter()
+        .map(|text| {
+            let mut peer = world.client();
+            peer.send(text);
+            assert_eq!(next(&mut silent, &[HEADERS]).unwrap().0, HEADERS);
+            peer
+        })
+        .collect();
+    for mut peer in waiting {
+        assert_eq!(status(&peer.response().0), 504);
+    }
+    client.send(GET);
+    let mut second = first_request(&origin);
+    second.send(ok(1));
+    assert_eq!(status(&client.head()), 204);
+    // Nobody waits for it any more.
+    silent.rest_or_reset();
+    assert_eq!(errors(&world.settled(4)), [("response_timeout", 2)]);
 }

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 
 use rustls::{ClientConnection, pki_types::ServerName};
-use weir_model::{Gateway, Protocol, Route, Snapshot};
+use weir_model::{Gateway, Protocol, Route};
 
 use crate::{
     authority::{Authority, apply, connect, with_tls},
@@ -207,13 +207,7 @@ fn names_are_for_tcp_gateways() {
     let refused = apply(&world.proxy, 1, vec![http.clone()]);
     assert!(refused[0].reason.contains("TCP gateways"), "{refused:?}");
     // As a document it is read and written.
-    let snapshot = Snapshot::new(
-        "test",
-        weir_model::Generation(1),
-        vec![tcp("g", Some(1), http.routes)],
-    )
-    .unwrap();
-    let document = weir_model::document::write(snapshot.gateways());
+    let document = weir_model::document::write(&[tcp("g", Some(1), http.routes)]);
     let again = weir_model::document::read(document).unwrap();
     assert_eq!(again[0].routes[0].options.server_names, ["a.test"]);
 }

@@ -40,14 +40,7 @@ fn get(client: &mut Client, path: &str) -> (String, Vec<u8>) {
 /// One gateway `g` with these certificates that leads to `port`.
 fn world(port: u16, certificates: Vec<Certificate>) -> World {
     let world = World::empty(one_worker());
-    world.apply(vec![with_tls(
-        gateway(
-            "g",
-            Some(world.port.number),
-            vec![route("r", 100, vec![instance("i", port)])],
-        ),
-        certificates,
-    )]);
+    world.apply(vec![with_tls(world.gateway_to(port), certificates)]);
     world
 }
 
@@ -129,14 +122,7 @@ fn an_old_version_can_be_refused() {
     let authority = Authority::new();
     let origin = Origin::start();
     let world = World::empty(one_worker());
-    let mut strict = with_tls(
-        gateway(
-            "g",
-            Some(world.port.number),
-            vec![route("r", 100, vec![instance("i", origin.port)])],
-        ),
-        vec![authority.issue(&["a.test"])],
-    );
+    let mut strict = with_tls(world.gateway_to(origin.port), vec![authority.issue(&["a.test"])]);
     strict.options.tls.as_mut().unwrap().minimum = TlsVersion::V13;
     world.apply(vec![strict]);
     let old = authority.client(&[&rustls::version::TLS12], &[]);
@@ -195,16 +181,7 @@ fn certificates_are_swapped_when_their_files_change_and_bad_ones_are_not() {
     eventually("the second is served", || seen() == der(&second));
 
     std::fs::write(&paths.certificate, "no certificate").unwrap();
-    let gateways = || {
-        vec![with_tls(
-            gateway(
-                "g",
-                Some(world.port.number),
-                vec![route("r", 100, vec![instance("i", origin.port)])],
-            ),
-            vec![paths.clone()],
-        )]
-    };
+    let gateways = || vec![with_tls(world.gateway_to(origin.port), vec![paths.clone()])];
     let mut generation = 10;
     let deadline = Instant::now() + Duration::from_secs(10);
     let refused = loop {
@@ -349,14 +326,7 @@ fn raw_connections_are_decrypted_and_their_ends_passed_on() {
     let authority = Authority::new();
     let origin = Origin::start();
     let world = World::empty(one_worker());
-    let mut tcp = with_tls(
-        gateway(
-            "g",
-            Some(world.port.number),
-            vec![route("r", 100, vec![instance("i", origin.port)])],
-        ),
-        vec![authority.issue(&["a.test"])],
-    );
+    let mut tcp = with_tls(world.gateway_to(origin.port), vec![authority.issue(&["a.test"])]);
     tcp.protocol = Protocol::Tcp;
     world.apply(vec![tcp]);
     let config = authority.client(rustls::ALL_VERSIONS, &[]);
@@ -382,14 +352,7 @@ fn the_proxy_protocol_comes_before_the_handshake() {
     let authority = Authority::new();
     let origin = Automatic::start(None);
     let world = World::empty(one_worker());
-    let mut gateway = with_tls(
-        gateway(
-            "g",
-            Some(world.port.number),
-            vec![route("r", 100, vec![instance("i", origin.port)])],
-        ),
-        vec![authority.issue(&["a.test"])],
-    );
+    let mut gateway = with_tls(world.gateway_to(origin.port), vec![authority.issue(&["a.test"])]);
     gateway.options.accept_proxy_protocol = true;
     world.apply(vec![gateway]);
     let header_of_proxy = b"PROXY TCP4 192.0.2.7 192.0.2.8 5000 443\r\n";
@@ -407,11 +370,7 @@ fn a_handshake_that_does_not_come_is_not_waited_for() {
     let origin = Origin::start();
     let world = World::empty(impatient());
     world.apply(vec![with_tls(
-        gateway(
-            "g",
-            Some(world.port.number),
-            vec![route("r", 100, vec![instance("i", origin.port)])],
-        ),
+        world.gateway_to(origin.port),
         vec![authority.issue(&["a.test"])],
     )]);
     let mut silent = Peer::connect(world.port.address());

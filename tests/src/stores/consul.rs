@@ -25,7 +25,7 @@ pub(super) fn command(server: &Server) -> Command {
     let [port, lan, rpc] = server.ports;
     let tls = server.certificates.is_some();
     let mut config = json!({
-        "datacenter": "dc1", "node_name": "n1", "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1",
+        "datacenter": "dc1", "node_name": "n1", "bind_addr": "127.0.0.1", "client_addr": server.listens_on(),
         "advertise_addr": "127.0.0.1", "disable_update_check": true, "log_level": "warn",
         "server": true, "bootstrap_expect": 1, "data_dir": server.data(),
         // Elect at once.

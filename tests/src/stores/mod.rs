@@ -7,6 +7,7 @@ mod zookeeper;
 use std::{
     fmt,
     fs::{self, File},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -16,7 +17,7 @@ use std::{
 use rustix::process::Signal;
 use weir_store::Store;
 
-use crate::{certificates::Certificates, eventually, ports, processes};
+use crate::{certificates::Certificates, eventually, network::Host, ports, processes};
 
 /// Longest time until a server that was started serves.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -91,6 +92,8 @@ pub struct Server {
     child: Option<Child>,
     /// Whether users were made in what the folder has.
     has_users: bool,
+    /// Where it runs; `None`: here, on loopback alone.
+    host: Option<Host>,
     /// Removed last.
     _temporary: Arc<tempfile::TempDir>,
 }
@@ -108,6 +111,14 @@ impl Server {
     /// # Panics
     /// If it does not serve in time, or is not installed where `CI` is `true`.
     pub fn start(kind: Kind, setup: Setup) -> Option<Self> {
+        Self::start_on(None, kind, setup)
+    }
+
+    /// As [`Server::start`], on a host of its own if there is one. Certificates are for loopback alone.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn start_on(host: Option<Host>, kind: Kind, setup: Setup) -> Option<Self> {
         if !kind.is_there() {
             let name = kind.to_string().to_lowercase();
             assert!(
@@ -127,6 +138,7 @@ impl Server {
             ports: [ports::port(), ports::port(), ports::port()],
             child: None,
             has_users: false,
+            host,
             _temporary: Arc::new(temporary),
         };
         server.start_again();
@@ -138,18 +150,44 @@ impl Server {
         self.kind
     }
 
-    /// Where clients connect, on 127.0.0.1.
+    /// Where clients connect, on 127.0.0.1 or at the addresses of its host.
     pub fn port(&self) -> u16 {
         self.ports[0]
     }
 
-    /// Its address, credentials included.
-    pub fn url(&self) -> String {
-        self.url_at(self.port())
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.host.as_ref().and_then(|host| host.addresses().first());
+        let address = address.copied().unwrap_or(Ipv4Addr::LOCALHOST);
+        SocketAddr::from((address, self.port()))
     }
 
-    /// Its address by another port, such as that of a proxy before it.
+    /// The host on which it runs, if that is not this one.
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+
+    /// Where it listens.
+    fn listens_on(&self) -> IpAddr {
+        let address = match self.host {
+            Some(_) => Ipv4Addr::UNSPECIFIED,
+            None => Ipv4Addr::LOCALHOST,
+        };
+        address.into()
+    }
+
+    /// Its address, credentials included.
+    pub fn url(&self) -> String {
+        self.url_of(self.address())
+    }
+
+    /// Its address by another port of 127.0.0.1, such as that of a proxy before it.
     pub fn url_at(&self, port: u16) -> String {
+        self.url_of((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Its address by another way to it.
+    pub fn url_of(&self, address: SocketAddr) -> String {
         let scheme = self.kind.scheme();
         let user = match self.kind {
             Kind::Etcd if self.setup.auth => "root:secret@",
@@ -168,7 +206,7 @@ impl Server {
                 files.client_key.display()
             ));
         }
-        format!("{scheme}://{user}127.0.0.1:{port}?{}", options.join("&"))
+        format!("{scheme}://{user}{address}?{}", options.join("&"))
     }
 
     /// Files for TLS, if it speaks that.
@@ -199,6 +237,9 @@ impl Server {
             Kind::Consul => consul::command(self),
             Kind::ZooKeeper => zookeeper::command(self),
         };
+        if let Some(host) = &self.host {
+            command = host.command(&command);
+        }
         let log = self.folder.join("log");
         self.child = Some(start(&mut command, &log));
         if self.kind == Kind::Etcd && self.setup.auth && !self.has_users {

@@ -15,13 +15,13 @@ pub(super) fn jar() -> PathBuf {
 }
 
 pub(super) fn command(server: &Server) -> Command {
-    let port = server.port();
+    let (address, port) = (server.listens_on(), server.port());
     let mut config = format!(
         "tickTime=2000\ndataDir={}\nmaxClientCnxns=0\nadmin.enableServer=false\nautopurge.purgeInterval=0\n",
         server.data().display()
     );
     match &server.certificates {
-        None => config.push_str(&format!("clientPortAddress=127.0.0.1\nclientPort={port}\n")),
+        None => config.push_str(&format!("clientPortAddress={address}\nclientPort={port}\n")),
         Some(files) => config.push_str(&format!(
             "secureClientPortAddress=127.0.0.1\nsecureClientPort={port}\n\
              serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\

@@ -1,10 +1,14 @@
-//! Who may not.
+//! Who may and who may not, and how addresses and variables say it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use weir_agent::environment;
 use weir_store::{Expect, Store, StoreError};
-use weir_tests::stores::{Kind, Setup};
+use weir_tests::{
+    ports,
+    stores::{Kind, Setup},
+};
 
 use super::{GUARDED, server};
 
@@ -126,4 +130,158 @@ async fn credentials_for_a_store_that_asks_for_none_do_no_harm() {
         let store = weir_store::connect(&url).unwrap();
         store.put("a", Bytes::new(), Expect::Any, None).await.unwrap();
     }
+}
+
+const AUTH: Setup = Setup {
+    auth: true,
+    tls: false,
+};
+
+/// Writes and reads, at the latest when another host of the store is asked.
+async fn works(what: &str, store: &dyn Store) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let (key, value) = ("vamp/works", Bytes::from_static(b"1"));
+    loop {
+        match store.put(key, value.clone(), Expect::Any, None).await {
+            Ok(_) => break,
+            Err(StoreError::Unavailable(_)) if std::time::Instant::now() < deadline => {}
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    assert_eq!(store.get(key).await.unwrap().unwrap().value, value, "{what}");
+}
+
+/// As hosts of Vamp's gateway agent have them, several nodes of which the first is dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vamps_variables_lead_to_the_servers() {
+    for kind in Kind::ALL {
+        let setup = if kind == Kind::Consul {
+            AUTH
+        } else {
+            Setup::default()
+        };
+        let Some(server) = server(kind, setup) else {
+            continue;
+        };
+        let (dead, port) = (ports::port(), server.port());
+        let (name, nodes) = match kind {
+            Kind::Etcd => ("etcd", format!("http://127.0.0.1:{dead},http://127.0.0.1:{port}")),
+            Kind::Consul => ("consul", format!("127.0.0.1:{dead},127.0.0.1:{port}")),
+            Kind::ZooKeeper => ("zookeeper", format!("127.0.0.1:{dead},127.0.0.1:{port}/of/vamp")),
+        };
+        let url = server.url();
+        let token = url
+            .split_once("token=")
+            .map(|(_, token)| token.split('&').next().unwrap().to_owned());
+        let read = environment::from_vamp(|variable| match variable {
+            "VAMP_KEY_VALUE_STORE_TYPE" => Some(name.to_owned()),
+            "VAMP_KEY_VALUE_STORE_CONNECTION" => Some(nodes.clone()),
+            "VAMP_KEY_VALUE_STORE_PATH" => Some("/vamp/vamp/gateways/haproxy/1.7/configuration".to_owned()),
+            "VAMP_KEY_VALUE_STORE_TOKEN" => token.clone(),
+            _ => None,
+        })
+        .unwrap();
+        assert_eq!(read.prefix.as_deref(), Some("vamp/vamp"));
+        let store = weir_store::connect(&read.store.unwrap()).unwrap();
+        works(name, &*store).await;
+        // It is where others look.
+        let direct = server.connect();
+        let key = match kind {
+            Kind::ZooKeeper => "of/vamp/vamp/works",
+            Kind::Etcd | Kind::Consul => "vamp/works",
+        };
+        assert!(direct.get(key).await.unwrap().is_some(), "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_may_be_in_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    for kind in Kind::ALL {
+        let Some(server) = server(kind, AUTH) else {
+            continue;
+        };
+        let url = server.url();
+        let (option, secret, without) = match kind {
+            Kind::Etcd => ("password_file", "secret".to_owned(), url.replace(":secret@", "@")),
+            Kind::ZooKeeper => ("password_file", "secret".to_owned(), url.replace(":secret@", "@")),
+            Kind::Consul => {
+                let (front, token) = url.split_once("token=").unwrap();
+                ("token_file", token.to_owned(), front.to_owned())
+            }
+        };
+        assert_ne!(without, url);
+        std::fs::write(&file, format!("{secret}\n")).unwrap();
+        let with_file = format!("{without}&{option}={}", file.display());
+        works(option, &*weir_store::connect(&with_file).unwrap()).await;
+        std::fs::write(&file, "wrong").unwrap();
+        let store = weir_store::connect(&with_file).unwrap();
+        let written = store.put("vamp/works", Bytes::new(), Expect::Any, None).await;
+        assert!(
+            matches!(written, Err(StoreError::Denied(_))),
+            "{kind}: {written:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_datacenter_of_consul_can_be_named() {
+    let Some(server) = server(Kind::Consul, Setup::default()) else {
+        return;
+    };
+    let at = |datacenter: &str| {
+        let url = format!("{}&dc={datacenter}", server.url());
+        weir_store::connect(&url).unwrap()
+    };
+    works("its own", &*at("dc1")).await;
+    assert!(server.connect().get("vamp/works").await.unwrap().is_some());
+    // There is no other: nothing is read from this one instead.
+    let elsewhere = at("elsewhere");
+    let read = elsewhere.get("vamp/works").await;
+    assert!(read.is_err(), "{read:?}");
+    let written = elsewhere.put("vamp/works", Bytes::new(), Expect::Any, None).await;
+    assert!(written.is_err(), "{written:?}");
+}
+
+/// Who else may use the nodes of ZooKeeper that a user makes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_zookeeper_are_open_private_or_readable() {
+    let Some(server) = server(Kind::ZooKeeper, AUTH) else {
+        return;
+    };
+    let anybody = weir_store::connect(&server.url().replace("weir:secret@", "")).unwrap();
+    for (acl, may_read, may_write) in [
+        ("open", true, true),
+        ("readable", true, false),
+        ("private", false, false),
+    ] {
+        let url = format!("{}&acl={acl}", server.url());
+        let key = format!("{acl}/node");
+        let own = weir_store::connect(&url).unwrap();
+        let revision = own
+            .put(&key, Bytes::from_static(b"1"), Expect::Absent, None)
+            .await
+            .unwrap();
+        let read = anybody.get(&key).await;
+        let written = anybody
+            .put(&key, Bytes::from_static(b"2"), Expect::At(revision), None)
+            .await;
+        assert_eq!(read.is_ok(), may_read, "{acl}: {read:?}");
+        assert_eq!(written.is_ok(), may_write, "{acl}: {written:?}");
+        for outcome in [read.map(|_| ()), written.map(|_| ())] {
+            assert!(
+                matches!(outcome, Ok(()) | Err(StoreError::Denied(_))),
+                "{acl}: {outcome:?}"
+            );
+        }
+        own.put(&key, Bytes::from_static(b"3"), Expect::Any, None)
+            .await
+            .unwrap();
+    }
+    let url = format!("{}&acl=perhaps", server.url());
+    assert!(matches!(
+        weir_store::connect(&url),
+        Err(StoreError::Address { .. })
+    ));
 }

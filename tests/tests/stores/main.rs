@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod checks;
 mod cluster;
 mod history;
 mod outage;

@@ -1,6 +1,7 @@
 //! What was read last, as keys of the protocol.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -12,13 +13,15 @@ use weir_model::{Gateway, Generation, Snapshot};
 
 use crate::{
     Change, Entry, Revision, StoreError, Watch,
-    protocol::{Packed, pack},
+    protocol::{Manifest, pack},
 };
 
 /// Namespace of a snapshot that no control made.
 const NAMESPACE: &str = "file";
 /// Where the protocol's keys begin, whatever the prefix.
 const FOLDER: &str = "weir/snapshot/";
+/// Name of the manifest's key there.
+const MANIFEST: &str = "manifest";
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -31,8 +34,11 @@ pub(super) struct State {
 /// The last document without faults.
 #[derive(Debug)]
 struct Good {
-    packed: Packed,
-    manifest: Bytes,
+    manifest: Manifest,
+    /// As it is read.
+    written: Bytes,
+    /// What lies at each key that the manifest names.
+    chunks: HashMap<String, Bytes>,
     revision: Revision,
 }
 
@@ -68,7 +74,7 @@ impl State {
 
     /// `None` if it is what is there already.
     fn good(&mut self, snapshot: Snapshot, revision: Revision) -> Result<Option<Good>, String> {
-        let same = |good: &Good| good.packed.manifest.digest == snapshot.digest();
+        let same = |good: &Good| good.manifest.digest == snapshot.digest();
         if let Some(good) = self.good.take_if(|good| same(good)) {
             // Corrected back to what it was: told again, so that readers hear that the fault is over.
             let told = Good { revision, ..good };
@@ -81,18 +87,27 @@ impl State {
             });
             return Ok(None);
         }
-        let packed = pack(&snapshot, usize::MAX).map_err(|error| error.to_string())?;
-        let manifest = serde_json::to_vec(&packed.manifest).map_err(|error| error.to_string())?;
+        let before = self.good.as_ref();
+        let packed = pack(&snapshot, usize::MAX, before.map(|good| &good.manifest), |_| true)
+            .map_err(|error| error.to_string())?;
+        let written = serde_json::to_vec(&packed.manifest).map_err(|error| error.to_string())?;
+        let mut chunks: HashMap<String, Bytes> = packed.fresh.into_iter().collect();
+        for chunk in &packed.manifest.chunks {
+            if let Some(value) = before.and_then(|good| good.chunks.get(&chunk.key)) {
+                chunks.entry(chunk.key.clone()).or_insert_with(|| value.clone());
+            }
+        }
         Ok(Some(Good {
-            packed,
-            manifest: manifest.into(),
+            manifest: packed.manifest,
+            written: written.into(),
+            chunks,
             revision,
         }))
     }
 
     fn next_generation(&self) -> Generation {
         match &self.good {
-            Some(good) => good.packed.manifest.generation.next(),
+            Some(good) => good.manifest.generation.next(),
             None => Generation(
                 SystemTime::now()
                     .duration_since(SystemTime::UNIX_EPOCH)
@@ -109,10 +124,12 @@ impl State {
         let Some(good) = self.readable()? else {
             return Ok(None);
         };
-        Ok(good
-            .entries()
-            .find(|(own, _)| *own == name)
-            .map(|(_, value)| good.entry(key.to_owned(), value)))
+        let value = if name == MANIFEST {
+            Some(&good.written)
+        } else {
+            good.chunks.get(name)
+        };
+        Ok(value.map(|value| good.entry(key.to_owned(), value)))
     }
 
     pub(super) fn list(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), StoreError> {
@@ -146,10 +163,9 @@ impl State {
             return Some(Err(StoreError::Corrupt(reasons.clone())));
         }
         let good = self.good.as_ref().filter(|good| good.revision > after)?;
-        let manifest = "manifest".starts_with(name);
-        manifest.then(|| {
+        MANIFEST.starts_with(name).then(|| {
             Ok(Change::Put(
-                good.entry(format!("{before}manifest"), &good.manifest),
+                good.entry(format!("{before}manifest"), &good.written),
             ))
         })
     }
@@ -158,8 +174,8 @@ impl State {
 impl Good {
     /// Names below the folder, and values.
     fn entries(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        let names = self.packed.manifest.chunks.iter().map(|chunk| chunk.key.as_str());
-        std::iter::once(("manifest", &self.manifest)).chain(names.zip(&self.packed.chunks))
+        let chunks = self.chunks.iter().map(|(name, value)| (name.as_str(), value));
+        std::iter::once((MANIFEST, &self.written)).chain(chunks)
     }
 
     fn entry(&self, key: String, value: &Bytes) -> Entry {

@@ -6,12 +6,14 @@ use weir_model::{Digest, Generation};
 use super::{DOCUMENT_BYTES_MAX, ProtocolError, trimmed};
 use crate::{Entry, Revision, Store};
 
-/// Version that this module writes.
-pub(super) const VERSION: &str = "1.0";
+/// Version of a manifest over a document that is packed as one.
+pub(super) const VERSION_WHOLE: &str = "1.0";
+/// Version of a manifest over a document in sections.
+pub(super) const VERSION_SECTIONS: &str = "1.1";
 /// How chunks are packed.
 pub(super) const ENCODING: &str = "zstd";
 /// Longest manifest in bytes.
-const MANIFEST_BYTES_MAX: usize = 256 * 1024;
+pub(super) const MANIFEST_BYTES_MAX: usize = 256 * 1024;
 /// Most chunks of a snapshot.
 pub(super) const CHUNKS_MAX: usize = 1024;
 /// Folder of the chunks, below `<prefix>/weir/snapshot/`.
@@ -21,30 +23,79 @@ pub(super) const CHUNKS: &str = "chunks/";
 /// 1.x and ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// `1.0`.
+    /// `1.0`, or `1.1` for a document in sections.
     pub version: String,
     /// Number of the snapshot, as in the document.
     pub generation: Generation,
     /// Digest of the snapshot, as in the document: equal digests need no reading of chunks.
     pub digest: Digest,
-    /// How the chunks' concatenation is packed: `zstd`.
+    /// How the chunks' concatenation is packed: `zstd`. Several frames may follow one another.
     pub encoding: String,
     /// Length of the unpacked document in bytes.
     pub bytes: u64,
     /// In order.
     pub chunks: Vec<Chunk>,
+    /// Since 1.1: keys of chunks that manifests before this one named and this one does not, which are still in the store.
+    /// `None`: it is not known which they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Vec<String>>,
 }
 
 /// One chunk of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
     /// Key relative to `<prefix>/weir/snapshot/`, so that a copy below another prefix is whole:
-    /// `chunks/<generation>-<first 12 digits of the digest>/<n>`.
+    /// `chunks/<generation>-<first 12 digits of the digest>/<n>`, of the snapshot that it was first written for.
     pub key: String,
     /// Its length in bytes.
     pub bytes: u64,
     /// SHA-256 of the chunk, 64 hexadecimal digits.
     pub sha256: String,
+    /// Since 1.1: a part of the document that is packed on its own begins with this chunk, and the part's text has this SHA-256, 64
+    /// hexadecimal digits. A chunk without it continues the part before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Since 1.1, beside `text`: the part is so many whole gateways. Without: it is what is before or after them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<u32>,
+}
+
+/// A part of a document that is packed on its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packing<'m> {
+    /// SHA-256 of its text.
+    pub(super) text: &'m str,
+    /// How many whole gateways it is; `None`: head or tail.
+    pub(super) gateways: Option<u32>,
+    /// The chunks that it lies in.
+    pub(super) chunks: &'m [Chunk],
+}
+
+impl Manifest {
+    /// The parts of a document in sections: head, gateways, tail. `None` for one that is packed as one, or otherwise than this program
+    /// knows: it can be read as one then.
+    pub(super) fn parts(&self) -> Option<Vec<Packing<'_>>> {
+        let mut parts = Vec::new();
+        let mut rest = self.chunks.as_slice();
+        while let Some((first, after)) = rest.split_first() {
+            let more = after.iter().take_while(|chunk| chunk.text.is_none()).count();
+            let (chunks, after) = rest.split_at(1 + more);
+            parts.push(Packing {
+                text: first.text.as_deref()?,
+                gateways: first.gateways,
+                chunks,
+            });
+            rest = after;
+        }
+        match parts.as_slice() {
+            [head, sections @ .., tail] => {
+                let around = head.gateways.is_none() && tail.gateways.is_none();
+                let inside = sections.iter().all(|part| part.gateways.is_some());
+                (around && inside).then_some(parts)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Full key of the manifest.
@@ -121,8 +172,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, ProtocolError> {
     if packed > limit {
         return Err(ProtocolError::TooLarge { bytes: packed });
     }
-    if let Some(chunk) = manifest.chunks.iter().find(|chunk| !is_chunk_key(&chunk.key)) {
-        let key: String = chunk.key.chars().take(80).collect();
+    let named = manifest.chunks.iter().map(|chunk| &chunk.key);
+    let mut keys = named.chain(manifest.retired.iter().flatten());
+    if let Some(key) = keys.find(|key| !is_chunk_key(key)) {
+        let key: String = key.chars().take(80).collect();
         return Err(wrong(format!("`{key}` is not the key of a chunk")));
     }
     Ok(manifest)

@@ -1,11 +1,12 @@
 //! How a snapshot travels through a store, and how agents answer. The form is frozen: `docs/protocol.md`.
 //!
-//! **Job.** [`publish`] writes a snapshot in chunks and a manifest over them; [`read`] gives it back whole;
-//! [`acknowledge`] and [`agents`] carry what agents serve.
+//! **Job.** [`publish`] writes what a snapshot does not have in common with the published one in chunks, and a manifest over all of
+//! its chunks; [`read`] gives it back whole, a [`Reader`] in parts, of which it reads only new ones; [`acknowledge`] and
+//! [`agents`] carry what agents serve.
 //!
 //! **Invariants.** The manifest is written last and by compare-and-set, so a reader sees one committed
-//! snapshot or another, never a mix; a publisher that dies in between changes nothing for readers. Chunks of
-//! the generation before stay, so a reader that has just taken the old manifest finishes. What was read has
+//! snapshot or another, never a mix; a publisher that dies in between changes nothing for readers. Chunks that
+//! the manifest before names stay, so a reader that has just taken it finishes. What was read has
 //! the length and the hashes that the manifest says, within [`DOCUMENT_BYTES_MAX`].
 //!
 //! **Absent.** The document's own meaning (`weir_model::wire`), and retries over a store that is away.
@@ -26,10 +27,10 @@ pub use acknowledgement::{acknowledge, acknowledgement_key, agents, agents_prefi
 pub use epoch::{epoch, mark};
 pub use manifest::{Chunk, Manifest, manifest, manifest_key, place};
 pub use publish::publish;
-pub use read::{Published, read};
+pub use read::{Published, PublishedParts, Reader, read};
 
 #[cfg(feature = "file")]
-pub(crate) use chunk::{Packed, pack};
+pub(crate) use chunk::pack;
 
 /// Longest document in bytes, unpacked and packed.
 pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -13,6 +13,8 @@ use weir_model::{
 use super::{ProtocolError, acknowledge, agents, manifest_key, publish, read};
 use crate::{Expect, Store as _, memory::Memory};
 
+mod sections;
+
 const PREFIX: &str = "vamp/default";
 const GOLDEN: &str = include_str!("../../testdata/v1/published.json");
 

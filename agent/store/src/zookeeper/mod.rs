@@ -20,28 +20,31 @@
 //! crates to the agent, keeps every session alive by itself, and cannot tell a folder from an empty value.
 
 mod jute;
+mod lease;
 mod session;
 mod tree;
 mod watch;
+mod write;
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use tokio::time::Instant;
+use bytes::Bytes;
 
 use self::{
-    jute::{Acl, Op, Stat, Step, code},
-    session::{Failure, Session, Ticket, Way},
+    jute::{Acl, Op},
+    lease::Lease,
+    session::{Session, Ticket, Way},
     tree::Tree,
+    write::stat_of,
 };
 use crate::{
     Capabilities, Entry, Expect, LeaseId, Revision, Store, StoreError, Watch,
@@ -55,10 +58,6 @@ use crate::{
 const VALUE_BYTES_MAX: usize = 1000 * 1024;
 /// Session of readers and of writes without a lease.
 const SESSION: Duration = Duration::from_secs(10);
-/// How long a write is tried again because others change the same key or folder.
-const RACE_MAX: Duration = Duration::from_secs(3);
-/// Most leases of one store at once.
-const LEASES_MAX: usize = 1000;
 
 /// `zk://[USER:PASSWORD@]HOST:PORT[,HOST:PORT..][/CHROOT][?acl=open|private|readable&ca=FILE&cert=FILE&key=FILE&tls=true&server_name=NAME&password_file=FILE]`.
 /// With a user (digest authentication) new nodes are `private` unless said otherwise.
@@ -73,30 +72,6 @@ pub struct ZooKeeper {
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
     leases: Mutex<HashMap<LeaseId, Arc<Lease>>>,
     listings: Listings,
-}
-
-#[derive(Debug)]
-struct Lease {
-    ticket: Ticket,
-    session: tokio::sync::Mutex<Option<Arc<Session>>>,
-    used: Mutex<Instant>,
-}
-
-/// A node as a writer finds it.
-struct Found {
-    /// `None`: it is not there.
-    stat: Option<Stat>,
-    /// It is a key, not only a folder.
-    is_key: bool,
-    /// Version of the folder it is in; `None`: that is no folder of ours (or not there).
-    folder: Option<i32>,
-}
-
-impl Found {
-    fn revision(&self) -> Option<Revision> {
-        let stat = self.stat.filter(|_| self.is_key)?;
-        Some(revision(stat.mzxid))
-    }
 }
 
 fn revision(zxid: i64) -> Revision {
@@ -170,198 +145,6 @@ impl ZooKeeper {
         *held = Some(Arc::clone(&session));
         Ok(session)
     }
-
-    fn lease(&self, id: &LeaseId) -> Result<Arc<Lease>, StoreError> {
-        let lease = self.leases().get(id).cloned().ok_or(StoreError::LeaseLost)?;
-        *lease.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        Ok(lease)
-    }
-
-    fn leases(&self) -> MutexGuard<'_, HashMap<LeaseId, Arc<Lease>>> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The connection of a lease, made anew if it was lost.
-    async fn lease_session(&self, id: &LeaseId) -> Result<Arc<Session>, StoreError> {
-        let lease = self.lease(id)?;
-        let mut held = lease.session.lock().await;
-        if let Some(session) = held.as_ref().filter(|session| !session.is_closed()) {
-            return Ok(Arc::clone(session));
-        }
-        match Session::open(&self.way, self.next_host(), &lease.ticket, false).await {
-            Ok(session) => {
-                let session = Arc::new(session);
-                *held = Some(Arc::clone(&session));
-                Ok(session)
-            }
-            Err(StoreError::LeaseLost) => {
-                self.leases().remove(id);
-                Err(StoreError::LeaseLost)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// If a lease's connection was lost while it was used: was it because the lease is over?
-    async fn lost_or(&self, id: &LeaseId, error: StoreError) -> StoreError {
-        match self.lease_session(id).await {
-            Err(StoreError::LeaseLost) => StoreError::LeaseLost,
-            _ => error,
-        }
-    }
-
-    async fn put_by(
-        &self,
-        session: &Session,
-        key: &str,
-        value: &Bytes,
-        expect: Expect,
-        leased: bool,
-    ) -> Result<Revision, StoreError> {
-        let path = self.path(key);
-        let (folder, data) = (folder_of(&path), Some(&value[..]));
-        let create = |ephemeral| Step::Create {
-            path: &path,
-            data,
-            acl: self.acl,
-            ephemeral,
-        };
-        // Writing the folder is what tells a node made again from the one before.
-        let mark = |version| Step::Set {
-            path: folder,
-            data: None,
-            version,
-        };
-        let owner = if leased { session.ticket.session } else { 0 };
-        let deadline = Instant::now() + RACE_MAX;
-        loop {
-            let found = self.find(session, &path).await?;
-            check(key, expect, found.revision())?;
-            let mut steps = Vec::new();
-            match found.stat {
-                None => {
-                    steps.push(create(leased));
-                    steps.extend(found.folder.map(|_| mark(-1)));
-                }
-                Some(stat) if stat.owner == owner => {
-                    steps.extend(found.folder.map(|version| Step::Check {
-                        path: folder,
-                        version,
-                    }));
-                    steps.push(Step::Set {
-                        path: &path,
-                        data,
-                        version: stat.version,
-                    });
-                }
-                Some(stat) if stat.children > 0 => {
-                    return Err(StoreError::Unsupported(
-                        "bind a key to a lease that has keys below it".into(),
-                    ));
-                }
-                Some(stat) => {
-                    let version = stat.version;
-                    steps.extend(found.folder.map(mark));
-                    steps.push(Step::Delete { path: &path, version });
-                    steps.push(create(leased));
-                }
-            }
-            let (place, outcome) = transaction(session, &steps).await?;
-            match outcome {
-                code::OK => return Ok(revision(place)),
-                code::NO_NODE => self.make_folders(session, folder).await?,
-                code::BAD_VERSION | code::NODE_EXISTS | code::NOT_EMPTY => {}
-                code::NO_CHILDREN_FOR_EPHEMERALS => {
-                    return Err(StoreError::Unsupported(
-                        "hold a key below one that is bound to a lease".into(),
-                    ));
-                }
-                other => return Err(Failure::Code(other).into()),
-            }
-            if Instant::now() > deadline {
-                return Err(raced());
-            }
-        }
-    }
-
-    async fn find(&self, session: &Session, path: &str) -> Result<Found, StoreError> {
-        let (synced, found, folder) = futures::join!(
-            session.ask(Op::Sync, jute::path_only(path)),
-            stat_of(session, path),
-            tree::read(session, folder_of(path), false),
-        );
-        synced.map_err(StoreError::from)?;
-        let found = found?;
-        let folder = folder
-            .map_err(StoreError::from)?
-            .and_then(|(value, stat)| value.is_none().then_some(stat.version));
-        Ok(Found {
-            stat: found.map(|(stat, _)| stat),
-            is_key: found.is_some_and(|(_, is_key)| is_key),
-            folder,
-        })
-    }
-
-    /// Makes a folder and those above it.
-    async fn make_folders(&self, session: &Session, folder: &str) -> Result<(), StoreError> {
-        let mut missing = vec![folder];
-        while let Some(path) = missing.last().copied() {
-            match session.ask(Op::Create, jute::folder(path, self.acl)).await {
-                Ok(_) | Err(Failure::Code(code::NODE_EXISTS)) => {
-                    missing.pop();
-                }
-                Err(Failure::Code(code::NO_NODE)) if path.len() > 1 => missing.push(folder_of(path)),
-                Err(failure) => return Err(failure.into()),
-            }
-            if missing.len() > 512 {
-                return Err(raced());
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes folders that nothing is in any more.
-    async fn tidy(&self, session: &Session, mut folder: &str) {
-        while folder.len() > self.chroot.len().max(1) {
-            let Ok(Some((None, stat))) = tree::read(session, folder, false).await else {
-                return;
-            };
-            if stat.children > 0 {
-                return;
-            }
-            // If something came into it meanwhile, it stays.
-            let removed = session.ask(Op::Delete, jute::delete(folder, stat.version)).await;
-            if removed.is_err() {
-                return;
-            }
-            folder = folder_of(folder);
-        }
-    }
-}
-
-/// A node, and whether it is a key.
-async fn stat_of(session: &Session, path: &str) -> Result<Option<(Stat, bool)>, StoreError> {
-    let stat = match session.ask(Op::Exists, jute::reading(path, false)).await {
-        Ok(mut answer) => answer.body.stat()?,
-        Err(Failure::Code(code::NO_NODE)) => return Ok(None),
-        Err(failure) => return Err(failure.into()),
-    };
-    if stat.data_bytes > 0 {
-        return Ok(Some((stat, true)));
-    }
-    // Empty, or nothing at all?
-    let read = tree::read(session, path, false).await?;
-    Ok(read.map(|(value, stat)| (stat, value.is_some())))
-}
-
-/// Place, and the code of the first step that failed.
-async fn transaction(session: &Session, steps: &[Step<'_>]) -> Result<(i64, i32), StoreError> {
-    match session.ask(Op::Multi, jute::multi(steps)).await {
-        Ok(mut answer) => Ok((answer.zxid, jute::multi_outcome(&mut answer.body)?)),
-        // Servers before 3.5 tell it in the head.
-        Err(Failure::Code(code)) => Ok((0, code)),
-        Err(Failure::Store(error)) => Err(error),
-    }
 }
 
 fn fresh(timeout: Duration) -> Ticket {
@@ -370,33 +153,6 @@ fn fresh(timeout: Duration) -> Ticket {
         password: Bytes::from_static(&[0; 16]),
         timeout,
     }
-}
-
-/// The node above.
-fn folder_of(path: &str) -> &str {
-    match path.rsplit_once('/') {
-        Some(("", _)) | None => "/",
-        Some((folder, _)) => folder,
-    }
-}
-
-fn raced() -> StoreError {
-    StoreError::Unavailable("others change the same key all the time".into())
-}
-
-fn check(key: &str, expect: Expect, found: Option<Revision>) -> Result<(), StoreError> {
-    let met = match expect {
-        Expect::Any => true,
-        Expect::Absent => found.is_none(),
-        Expect::At(revision) => found == Some(revision),
-    };
-    if met {
-        return Ok(());
-    }
-    Err(StoreError::Conflict {
-        key: key.to_owned(),
-        found,
-    })
 }
 
 /// ZooKeeper refuses more characters than other stores.
@@ -493,41 +249,8 @@ impl Store for ZooKeeper {
 
     async fn delete(&self, key: &str, expect: Expect) -> Result<bool, StoreError> {
         check_node(key)?;
-        let (session, path) = (self.session().await?, self.path(key));
-        let folder = folder_of(&path);
-        let deadline = Instant::now() + RACE_MAX;
-        loop {
-            let found = self.find(&session, &path).await?;
-            check(key, expect, found.revision())?;
-            let Some(stat) = found.stat.filter(|_| found.is_key) else {
-                return Ok(false);
-            };
-            let mut steps = Vec::new();
-            steps.extend(found.folder.map(|version| Step::Check {
-                path: folder,
-                version,
-            }));
-            let (path, version) = (&*path, stat.version);
-            steps.push(if stat.children > 0 {
-                let data = None;
-                Step::Set { path, data, version }
-            } else {
-                Step::Delete { path, version }
-            });
-            match transaction(&session, &steps).await?.1 {
-                code::OK => {
-                    if stat.children == 0 {
-                        self.tidy(&session, folder).await;
-                    }
-                    return Ok(true);
-                }
-                code::BAD_VERSION | code::NO_NODE | code::NOT_EMPTY => {}
-                other => return Err(Failure::Code(other).into()),
-            }
-            if Instant::now() > deadline {
-                return Err(raced());
-            }
-        }
+        let session = self.session().await?;
+        self.delete_by(&session, key, expect).await
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
@@ -538,46 +261,21 @@ impl Store for ZooKeeper {
     }
 
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        let session = Session::open(&self.way, self.next_host(), &fresh(ttl), false).await?;
-        let id = LeaseId(format!("{:x}", session.ticket.session));
-        let lease = Lease {
-            ticket: session.ticket.clone(),
-            session: tokio::sync::Mutex::new(Some(Arc::new(session))),
-            used: Mutex::new(Instant::now()),
-        };
-        let mut leases = self.leases();
-        // Those that nobody can have renewed in time.
-        leases.retain(|_, lease| {
-            let used = *lease.used.lock().unwrap_or_else(PoisonError::into_inner);
-            used.elapsed() < lease.ticket.timeout * 4
-        });
-        if leases.len() >= LEASES_MAX {
-            return Err(StoreError::Unsupported("hold more than 1000 leases".into()));
-        }
-        leases.insert(id.clone(), Arc::new(lease));
-        Ok(id)
+        self.open_lease(ttl).await
     }
 
     async fn renew(&self, lease: &LeaseId) -> Result<(), StoreError> {
-        let session = self.lease_session(lease).await?;
-        match session.ask(Op::Ping, BytesMut::new()).await {
-            Ok(_) => Ok(()),
-            Err(Failure::Code(code::SESSION_EXPIRED)) => Err(StoreError::LeaseLost),
-            Err(failure) => Err(self.lost_or(lease, failure.into()).await),
-        }
+        self.renew_lease(lease).await
     }
 
     async fn revoke(&self, lease: &LeaseId) -> Result<(), StoreError> {
-        let session = self.lease_session(lease).await?;
-        session.close().await?;
-        self.leases().remove(lease);
-        Ok(())
+        self.close_lease(lease).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Acl, ZooKeeper, check_node, folder_of};
+    use super::{Acl, ZooKeeper, check_node};
 
     #[test]
     fn addresses_choose_chroot_and_access_list() {
@@ -596,8 +294,6 @@ mod tests {
 
     #[test]
     fn paths_are_checked() {
-        assert_eq!(folder_of("/a/b"), "/a");
-        assert_eq!(folder_of("/a"), "/");
         for key in ["a//b", "a/", "a/./b", "..", "a\u{1}"] {
             assert!(check_node(key).is_err(), "{key:?}");
         }

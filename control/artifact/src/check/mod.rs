@@ -166,7 +166,18 @@ fn total_weight(gateway: &Gateway) -> Option<u32> {
 
 /// What a gateway of that protocol cannot have.
 fn protocol_issues(gateway: &Gateway, protocol: Protocol) -> Vec<Issue> {
-    let mut issues = Vec::new();
+    let mut issues: Vec<Issue> = gateway
+        .routes
+        .iter()
+        .filter_map(|(path, route)| match route {
+            OrReference::Inline(route) => {
+                let (key, others) = route.options.misplaced(protocol)?;
+                let message = format!("only routes of {others}");
+                Some(Issue::new("OptionPortTypeError", ["routes", path, key], message))
+            }
+            OrReference::Reference(_) => None,
+        })
+        .collect();
     if protocol != Protocol::Tcp {
         return issues;
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Blueprint, Cluster, Gateway, OrReference, Service,
-    check::{self, Scope},
+    check::{self, Issue, Scope},
 };
 
 /// What a blueprint is read for.
@@ -190,6 +190,7 @@ fn service(mut table: Table<'_>, purpose: Purpose) -> Service {
     service.health_checks = health_checks(&mut table);
     service.network = text(&mut table, "network");
     service.dialects = dialects(&mut table);
+    old_dialects(&mut table, &mut service.dialects);
     match purpose {
         Purpose::Store => table.ignore(&["health"]),
         Purpose::Deploy => table.ignore(&["health", "status", "instances", "dependencies"]),
@@ -199,9 +200,42 @@ fn service(mut table: Table<'_>, purpose: Purpose) -> Service {
     service
 }
 
+/// Drivers that Vamp 0.9.2 and earlier knew directly in services.
+const OLD_DIALECTS: [&str; 4] = ["docker", "marathon", "kubernetes", "rancher"];
+
+/// `docker: {...}` of a service, as Vamp 0.9.2 and earlier had it.
+fn old_dialects(table: &mut Table<'_>, dialects: &mut serde_json::Map<String, serde_json::Value>) {
+    for driver in OLD_DIALECTS {
+        let Some(cursor) = table.take_aside(driver) else {
+            continue;
+        };
+        if !cursor.is_map() {
+            cursor.unexpected_type("a map");
+            continue;
+        }
+        if dialects.contains_key(driver) {
+            cursor.problem_with(
+                "UnexpectedElement",
+                format!("`{driver}` stands in `dialects` already"),
+                "put both together there",
+            );
+            continue;
+        }
+        dialects.insert(driver.to_owned(), cursor.to_value());
+        cursor.warn(|_| {
+            vec![Issue {
+                code: "OldDialect",
+                path: Vec::new(),
+                message: format!("this form of Vamp 0.9.2 is read as `dialects: {{{driver}: ...}}`"),
+                hint: Some("write it so".to_owned()),
+            }]
+        });
+    }
+}
+
 /// A cluster's gateways: by the name of a port, or one body for the only port.
 fn internal_gateways(cursor: &Cursor<'_>, services: &[Service]) -> IndexMap<String, Gateway> {
-    let is_anonymous = ["routes", "sticky", "virtual_hosts"]
+    let is_anonymous = ["routes", "sticky", "virtual_hosts", "selector"]
         .iter()
         .any(|key| cursor.has(key));
     if is_anonymous {

@@ -1,11 +1,14 @@
 //! The toolkit of the readers: a place in a tree that notes problems.
 
+mod table;
+
 use std::{borrow::Cow, cell::Cell, rc::Rc};
 
 use indexmap::IndexMap;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{sink::Sink, suggest};
+pub(super) use self::table::Table;
+use super::sink::Sink;
 use crate::{
     Position, Problem, Severity,
     check::Issue,
@@ -84,7 +87,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn is_unchecked(&self) -> bool {
-        self.sink.unchecked
+        !self.sink.checks()
     }
 
     /// The scalar, if it is one and not null.
@@ -117,6 +120,11 @@ impl<'a> Cursor<'a> {
     /// Where it stands in the text.
     pub(super) fn position(&self) -> Option<Position> {
         self.node.position
+    }
+
+    /// Its path, for messages.
+    pub(super) fn path(&self) -> String {
+        self.path.render()
     }
 
     /// How many keys a map has.
@@ -193,7 +201,7 @@ impl<'a> Cursor<'a> {
 
     /// Notes what checks across fields found, unless the same part could not be read in the first place.
     pub(super) fn check(&self, issues: impl FnOnce() -> Vec<Issue>) {
-        if self.sink.unchecked {
+        if !self.sink.checks() {
             return;
         }
         for issue in issues() {
@@ -222,7 +230,7 @@ impl<'a> Cursor<'a> {
 
     /// Notes what is allowed but hardly meant.
     pub(super) fn warn(&self, issues: impl FnOnce(&Cell<u64>) -> Vec<Issue>) {
-        if self.sink.unchecked {
+        if !self.sink.checks() {
             return;
         }
         for issue in issues(&self.sink.steps) {
@@ -367,12 +375,7 @@ impl<'a> Cursor<'a> {
     /// A map whose keys are known.
     pub(super) fn table(&self) -> Option<Table<'a>> {
         match &self.node.data {
-            Data::Map(entries) => Some(Table {
-                cursor: self.clone(),
-                entries,
-                known: Vec::new(),
-                taken: vec![false; entries.len()],
-            }),
+            Data::Map(entries) => Some(Table::new(self.clone(), entries)),
             _ => {
                 self.unexpected_type("a map");
                 None
@@ -461,108 +464,4 @@ fn find<'a>(entries: &'a IndexMap<String, Entry>, name: &str) -> Option<&'a Entr
             .find(|(key, _)| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('[')))
             .map(|(_, entry)| entry)
     })
-}
-
-/// A map whose keys are known; what nobody took is a problem.
-#[derive(Debug)]
-pub(super) struct Table<'a> {
-    pub(super) cursor: Cursor<'a>,
-    entries: &'a IndexMap<String, Entry>,
-    known: Vec<&'static str>,
-    taken: Vec<bool>,
-}
-
-impl<'a> Table<'a> {
-    /// The value of a key; `None` if it is absent or null.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Cursor<'a>> {
-        self.known.push(key);
-        self.consume(key)
-    }
-
-    fn consume(&mut self, key: &str) -> Option<Cursor<'a>> {
-        let (index, key, entry) = self.entries.get_full(key)?;
-        if let Some(taken) = self.taken.get_mut(index) {
-            *taken = true;
-        }
-        (!entry.node.is_null()).then(|| self.cursor.child(key, entry))
-    }
-
-    /// The value of the first of these keys that has one.
-    pub(super) fn take_either(&mut self, keys: [&'static str; 2]) -> Option<Cursor<'a>> {
-        let [name, _] = keys;
-        let [first, second] = keys.map(|key| self.take(key));
-        // One name for the path, whichever is written.
-        let second = second.map(|cursor| Cursor {
-            path: self.cursor.path.join(name),
-            ..cursor
-        });
-        first.or(second)
-    }
-
-    /// The value of a key that must be there.
-    pub(super) fn require(&mut self, key: &'static str) -> Option<Cursor<'a>> {
-        let value = self.take(key);
-        if value.is_none() {
-            let cursor = &self.cursor;
-            cursor.under(key).problem_at(
-                "MissingPathValueError",
-                format!("`{key}` is missing"),
-                None,
-                cursor.node.position,
-            );
-        }
-        value
-    }
-
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.cursor.has(key)
-    }
-
-    /// Whether every key that has a value is taken.
-    pub(super) fn is_exhausted(&self) -> bool {
-        let mut entries = self.entries.values().zip(&self.taken);
-        entries.all(|(entry, taken)| *taken || entry.node.is_null())
-    }
-
-    /// Accepts keys that do not matter; nobody is told to write them.
-    pub(super) fn ignore(&mut self, keys: &[&str]) {
-        for key in keys {
-            self.consume(key);
-        }
-    }
-
-    /// Takes every key that nobody took: free content. Nulls are as good as absent.
-    pub(super) fn rest(&mut self) -> Map<String, Value> {
-        let entries = self.entries.iter().zip(&mut self.taken);
-        entries
-            .filter_map(|(entry, taken)| (!std::mem::replace(taken, true)).then_some(entry))
-            .filter(|(_, entry)| !entry.node.is_null())
-            .map(|(key, entry)| (key.clone(), entry.node.to_value()))
-            .collect()
-    }
-
-    /// Moves the path on: the rest of the keys belongs to what a short form stands for.
-    pub(super) fn descend(&mut self, name: &'static str) {
-        self.cursor = self.cursor.under(name);
-    }
-
-    /// Every key that nobody took is a problem.
-    pub(super) fn finish(self) {
-        for ((key, entry), taken) in self.entries.iter().zip(&self.taken) {
-            if *taken {
-                continue;
-            }
-            if self.cursor.sink.is_full() {
-                self.cursor.sink.skip();
-                continue;
-            }
-            let rendered = Value::Object([(key.clone(), entry.node.to_value())].into_iter().collect());
-            self.cursor.key_problem(
-                key,
-                "UnexpectedElement",
-                format!("unexpected: {}", shown(&rendered.to_string())),
-                suggest::hint(key, &self.known),
-            );
-        }
-    }
 }

@@ -6,7 +6,7 @@ use weir_model::{Protocol, Sticky};
 use super::{
     common::{kind, metadata},
     cursor::{Cursor, Table},
-    route,
+    options, route,
 };
 use crate::{Gateway, GatewayService, OrReference, PortValue, Route, check, problem::shown, prove, units};
 
@@ -102,6 +102,7 @@ pub(super) fn internal(cursor: &Cursor<'_>) -> Gateway {
 fn body(table: &mut Table<'_>, place: Place) -> Gateway {
     kind(table, "gateway");
     table.ignore(&["internal", "proxy"]);
+    no_selector(table, "the routes are named: `routes: {PATH: {weight: 100%}}`");
     Gateway {
         sticky: table
             .take("sticky")
@@ -115,7 +116,23 @@ fn body(table: &mut Table<'_>, place: Place) -> Gateway {
             .take("routes")
             .map(|cursor| routes(&cursor, place))
             .unwrap_or_default(),
+        options: options::gateway(table),
         ..Gateway::default()
+    }
+}
+
+/// Refuses a selector of Vamp 0.9.6 and later: passed over, it would leave traffic nowhere to go. `instead` says how the same
+/// is written.
+pub(super) fn no_selector(table: &mut Table<'_>, instead: &str) {
+    if let Some(cursor) = table.take_aside("selector") {
+        cursor.problem_with(
+            "UnsupportedSelectorError",
+            "selectors of instances (Vamp 0.9.6 and later) are not supported",
+            format!(
+                "{instead}; the path `deployment/cluster/service/port` leads to all instances of a service, however many \
+                 there are, `[host:port]` to something outside"
+            ),
+        );
     }
 }
 
@@ -238,4 +255,45 @@ fn add(
         _ => OrReference::Inline(Route::default()),
     };
     routes.insert(path.to_owned(), route);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Kind, read};
+
+    #[test]
+    fn selectors_are_refused_wherever_they_stand() {
+        for (kind, text, path) in [
+            (
+                Kind::Gateway,
+                "{name: a, selector: image(x), port: 80}",
+                "selector",
+            ),
+            (
+                Kind::Gateway,
+                "{name: a, routes: {b: {selector: id(x), weight: 100%}}}",
+                "routes/b/selector",
+            ),
+            (Kind::Route, "{name: a, selector: true}", "selector"),
+            (
+                Kind::Blueprint,
+                "{name: a, gateways: {80: {selector: x}}, clusters: {c: b}}",
+                "gateways/80/selector",
+            ),
+            (
+                Kind::Blueprint,
+                "{name: a, clusters: {c: {services: b, gateways: {selector: x}}}}",
+                "clusters/c/gateways/selector",
+            ),
+        ] {
+            let problems = read::one(kind, text).unwrap_err();
+            let found: Vec<_> = problems
+                .iter()
+                .map(|problem| (problem.code, problem.path.as_str()))
+                .collect();
+            assert_eq!(found, [("UnsupportedSelectorError", path)], "{text}");
+            let hint = problems[0].hint.as_deref().unwrap();
+            assert!(hint.contains("deployment/cluster/service/port"), "{hint}");
+        }
+    }
 }

@@ -1,12 +1,15 @@
 //! `import` (spec of the artifacts, §11): other artifacts' bodies, merged in before a document is read.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{NODES_MAX, cursor::Cursor, sink::Sink};
+use super::{cursor::Cursor, sink::Sink};
 use crate::{
-    Kind, Position,
+    Kind, Position, Problem, Severity,
     problem::shown,
     tree::{Data, Entry, Node},
 };
@@ -70,54 +73,79 @@ fn one(cursor: &Cursor<'_>) -> Option<Import> {
     })
 }
 
-/// The document with what it imports; unchanged if it imports nothing.
+/// A document with what it imports.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) node: Node,
+    /// Something that it imports is not known.
+    pub(super) is_partial: bool,
+    /// Imports that were not found, in order.
+    pub(super) unknown: Vec<Problem>,
+}
+
+/// The document with what it imports; unchanged if it imports nothing. What is wrong with the imports themselves goes to
+/// `sink`.
 pub(super) fn resolve(
     node: Node,
     path: Option<usize>,
     sink: &Sink,
-    find: &mut impl FnMut(&Import) -> Option<Value>,
-) -> Node {
+    find: &mut dyn FnMut(&Import) -> Option<Value>,
+) -> Whole {
     let mut cursor = Cursor::root(&node, sink);
     if let Some(index) = path {
         cursor = cursor.under(index.to_string());
     }
-    if cursor.entry(IMPORT).is_none() {
-        return node;
-    }
-    let position = cursor.entry(IMPORT).and_then(|entry| entry.position());
+    let Some(entry) = cursor.entry(IMPORT) else {
+        return Whole {
+            node,
+            is_partial: false,
+            unknown: Vec::new(),
+        };
+    };
     let mut whole = Node {
         data: Data::Map(Default::default()),
         position: node.position,
     };
-    let mut is_known = true;
+    let mut unknown = Vec::new();
+    let before = sink.count();
     for import in of(&cursor) {
         match find(&import) {
-            Some(body) => merge(&mut whole, placed(&body_of(&import, body), position)),
-            None => {
-                is_known = false;
-                if let Some(cursor) = cursor.entry(IMPORT) {
-                    let (kind, name) = (import.kind, shown(&import.name));
-                    cursor.problem_with(
-                        "ImportReferenceError",
-                        format!("there is no {kind} `{name}` that could be imported"),
-                        "what is imported is looked up where the document is sent to",
-                    );
-                }
-            }
+            Some(body) => merge(&mut whole, placed(&body_of(&import, body), entry.position())),
+            None => unknown.push(not_found(&entry, &import)),
         }
     }
+    let is_partial = sink.count() > before || !unknown.is_empty();
     let mut own = node.clone();
     if let Data::Map(entries) = &mut own.data {
         entries.shift_remove(IMPORT);
     }
     merge(&mut whole, own);
-    if is_known && nodes(&whole) > NODES_MAX {
-        cursor.problem(
-            "YamlParsingError",
-            format!("more than {NODES_MAX} values (imports counted) are not accepted"),
-        );
+    Whole {
+        node: whole,
+        is_partial,
+        unknown,
     }
-    whole
+}
+
+fn not_found(entry: &Cursor<'_>, import: &Import) -> Problem {
+    let (kind, name) = (import.kind, shown(&import.name));
+    // Of a list of imports the one that is meant.
+    let place = entry.items_or_self().into_iter().find(|item| {
+        item.scalar().is_some_and(|scalar| {
+            scalar.text == import.name || scalar.text.ends_with(&format!("/{}", import.name))
+        })
+    });
+    Problem {
+        severity: Severity::Error,
+        code: "ImportReferenceError",
+        path: entry.path(),
+        position: place.and_then(|place| place.position()).or(entry.position()),
+        message: format!("there is no {kind} `{name}` that could be imported"),
+        hint: Some(
+            "what is imported is looked up where the document is sent to, and in what is sent with it"
+                .to_owned(),
+        ),
+    }
 }
 
 /// What of a stored artifact is imported: of a template its definition, of others all but what they are.
@@ -181,7 +209,8 @@ fn merge(whole: &mut Node, later: Node) {
     whole.position = later.position;
 }
 
-fn nodes(node: &Node) -> usize {
+/// How many values a tree has.
+pub(super) fn nodes(node: &Node) -> usize {
     1 + match &node.data {
         Data::Scalar(_) => 0,
         Data::List(items) => items.iter().map(nodes).sum(),

@@ -6,7 +6,8 @@ use super::{
     common::{anonymous, kind, metadata, name, reference, text},
     condition,
     cursor::{Cursor, Table},
-    gateway::{Place, is_path},
+    gateway::{Place, is_path, no_selector},
+    options,
 };
 use crate::{
     NamedRewrite, NamedRoute, OrReference, Rewrite, Route,
@@ -101,9 +102,11 @@ fn body(mut table: Table<'_>, place: Place) -> Route {
             .unwrap_or_default(),
         // `default` is what it is if nothing is written.
         balance: text(&mut table, "balance").filter(|balance| balance != "default"),
+        options: options::route(&mut table),
         targets: Vec::new(),
     };
     table.ignore(&["targets"]);
+    no_selector(&mut table, "the path of a route says where it leads");
     table.finish();
     route
 }

@@ -14,6 +14,9 @@ pub(super) struct Sink {
     warnings: RefCell<Vec<Problem>>,
     /// Without the checks across fields.
     pub(super) unchecked: bool,
+    /// The document lacks what could not be imported: what is missing may be there, and checks across fields
+    /// would go astray.
+    partial: Cell<bool>,
     lost: Cell<usize>,
     /// Left for proofs.
     pub(super) steps: Cell<u64>,
@@ -25,6 +28,7 @@ impl Default for Sink {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             unchecked: false,
+            partial: Cell::default(),
             lost: Cell::default(),
             steps: Cell::new(prove::STEPS_MAX),
         }
@@ -40,7 +44,25 @@ impl Sink {
         }
     }
 
+    /// Whether the document that is read from now on lacks something.
+    pub(super) fn set_partial(&self, partial: bool) {
+        self.partial.set(partial);
+    }
+
+    /// Whether checks across fields make sense.
+    pub(super) fn checks(&self) -> bool {
+        !self.unchecked && !self.partial.get()
+    }
+
+    /// How many problems there are.
+    pub(super) fn count(&self) -> usize {
+        self.problems.borrow().len() + self.lost.get()
+    }
+
     pub(super) fn push(&self, problem: Problem) {
+        if self.partial.get() && is_of_absence(problem.code) {
+            return;
+        }
         if self.is_full() {
             self.skip();
         } else {
@@ -94,4 +116,9 @@ impl Sink {
         }
         problems
     }
+}
+
+/// Whether a problem is that something is not there.
+fn is_of_absence(code: &str) -> bool {
+    code.starts_with("Missing") || matches!(code, "NoServiceError" | "UndefinedWorkflowScheduleError")
 }

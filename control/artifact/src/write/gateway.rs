@@ -1,7 +1,7 @@
 //! Gateways and routes.
 
 use serde_json::{Map, Value, json};
-use weir_model::{Sticky, lookup};
+use weir_model::{Sticky, document::write_options, lookup};
 
 use super::{Fields, map, reference};
 use crate::{Gateway, NamedRoute, OrReference, Rewrite, Route, RouteTarget};
@@ -32,6 +32,7 @@ pub(super) fn gateway(gateway: &Gateway) -> Map<String, Value> {
         .put("sticky", sticky(gateway.sticky))
         .put("virtual_hosts", gateway.virtual_hosts.clone())
         .put("routes", routes.collect::<Map<_, _>>())
+        .put_all(&write_options(&gateway.options))
         .0
 }
 
@@ -60,6 +61,7 @@ pub(super) fn short(gateway: &Gateway) -> Value {
         .put("sticky", sticky(gateway.sticky))
         .put("virtual_hosts", gateway.virtual_hosts.clone())
         .put("routes", routes.collect::<Map<_, _>>())
+        .put_all(&write_options(&gateway.options))
         .0
         .into()
 }
@@ -113,6 +115,7 @@ fn fields(path: &str, route: &Route) -> Fields {
         )
         .put("rewrites", route.rewrites.iter().map(rewrite).collect::<Value>())
         .put("balance", route.balance.as_deref().unwrap_or("default"))
+        .put_all(&write_options(&route.options))
         .put_some("targets", targets)
 }
 

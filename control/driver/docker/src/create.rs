@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What this driver runs.
-pub(crate) const DEPLOYABLE_TYPES: [&str; 2] = ["container/docker", "docker"];
+pub const DEPLOYABLE_TYPES: [&str; 2] = ["container/docker", "docker"];
 /// Numbers inside of a container for ports that name none; each container has a network of its own.
 const INSIDE: std::ops::RangeInclusive<u16> = 20_000..=29_999;
 /// Tells an instance who it is: `<namespace>/<id>`.

@@ -85,13 +85,9 @@ impl Drop for DockerDriver {
     }
 }
 
-#[async_trait]
-impl ContainerDriver for DockerDriver {
-    fn kind(&self) -> &'static str {
-        "docker"
-    }
-
-    fn capabilities(&self) -> Capabilities {
+impl DockerDriver {
+    /// What it can with any engine.
+    pub fn of_every_engine() -> Capabilities {
         Capabilities {
             deployable_types: DEPLOYABLE_TYPES.to_vec(),
             outlives_control: true,
@@ -102,6 +98,17 @@ impl ContainerDriver for DockerDriver {
             stats: true,
             exec: true,
         }
+    }
+}
+
+#[async_trait]
+impl ContainerDriver for DockerDriver {
+    fn kind(&self) -> &'static str {
+        "docker"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Self::of_every_engine()
     }
 
     async fn list(&self) -> Result<Vec<InstanceStatus>, DriverError> {

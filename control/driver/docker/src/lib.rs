@@ -33,6 +33,7 @@ mod view;
 mod world;
 
 pub use config::{Config, Credentials, Reach};
+pub use create::DEPLOYABLE_TYPES;
 pub use driver::DockerDriver;
 pub use endpoint::{DEFAULT_SOCKET, Endpoint, EndpointError, TlsFiles};
 pub use image::{CredentialsError, credentials_of_file};

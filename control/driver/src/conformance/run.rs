@@ -38,15 +38,10 @@ impl<'a> Run<'a> {
             labels: BTreeMap::from([("io.vamp.deployment".to_owned(), "conformance".to_owned())]),
             deployable_type: recipe.deployable_type,
             definition: recipe.definition,
-            environment: BTreeMap::new(),
-            ports: Vec::new(),
             arguments: recipe.arguments,
             cpu: 0.1,
             memory_mb: 64.0,
-            network: None,
-            working_directory: None,
-            health_checks: Vec::new(),
-            dialect: None,
+            ..InstanceSpec::default()
         }
     }
 

@@ -5,21 +5,15 @@ use crate::PortSpec;
 fn spec(id: &str) -> InstanceSpec {
     InstanceSpec {
         id: id.to_owned(),
-        labels: BTreeMap::new(),
         deployable_type: "command".to_owned(),
         definition: "serve".to_owned(),
-        environment: BTreeMap::new(),
         ports: vec![PortSpec {
             name: "web".to_owned(),
             number: 0,
         }],
-        arguments: Vec::new(),
         cpu: 0.1,
         memory_mb: 32.0,
-        network: None,
-        working_directory: None,
-        health_checks: Vec::new(),
-        dialect: None,
+        ..InstanceSpec::default()
     }
 }
 

@@ -81,6 +81,29 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (tag, at_ms, event)
     );
     CREATE INDEX event_tags_by_event ON event_tags (event);
+", "
+    CREATE FUNCTION event_bytes(kind text, tags text[], value text) RETURNS bigint STABLE LANGUAGE sql AS $$
+        SELECT octet_length(kind)::bigint + octet_length(to_json(tags)::text) + octet_length(value) + 64
+    $$;
+    CREATE TABLE event_totals (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one), events bigint NOT NULL, bytes bigint NOT NULL
+    );
+    INSERT INTO event_totals (events, bytes)
+        SELECT count(*), coalesce(sum(event_bytes(kind, tags, value)), 0) FROM events;
+    CREATE FUNCTION count_events() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE sign bigint := CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END;
+        BEGIN
+            UPDATE event_totals SET events = events + sign * changed.events, bytes = bytes + sign * changed.bytes
+            FROM (SELECT count(*) AS events, coalesce(sum(event_bytes(kind, tags, value)), 0) AS bytes
+                  FROM affected) AS changed
+            WHERE changed.events > 0;
+            RETURN NULL;
+        END
+    $$;
+    CREATE TRIGGER events_added AFTER INSERT ON events
+        REFERENCING NEW TABLE AS affected FOR EACH STATEMENT EXECUTE FUNCTION count_events();
+    CREATE TRIGGER events_removed AFTER DELETE ON events
+        REFERENCING OLD TABLE AS affected FOR EACH STATEMENT EXECUTE FUNCTION count_events();
 "];
 
 /// A pool whose connections see the schema, and the key of its advisory lock.

@@ -10,6 +10,7 @@
 
 mod connect;
 mod reader;
+mod retention;
 mod writer;
 
 use std::fmt;
@@ -19,10 +20,11 @@ use deadpool_postgres::{Object, Pool};
 use tokio_postgres::error::SqlState;
 
 pub use self::connect::ConnectError;
-use crate::{Aggregate, Event, EventDraft, EventQuery, Page, PersistError, Persistence, Stored, Write};
-
-/// Events removed in one transaction, so that expiry never holds up writes for long.
-const EXPIRED_AT_ONCE_MAX: u64 = 2_000;
+use crate::{
+    Aggregate, EVENTS_REMOVED_MAX, Event, EventBounds, EventDraft, EventQuery, EventTotals, Page,
+    PersistError, Persistence, Stored, Write,
+    sql::{signed, unsigned},
+};
 
 /// Storage in a PostgreSQL database.
 pub struct Postgres {
@@ -107,12 +109,21 @@ impl Persistence for Postgres {
         let mut expired = 0;
         loop {
             let mut client = self.client().await?;
-            let part = writer::expire(&mut client, kind, before_ms, EXPIRED_AT_ONCE_MAX).await?;
+            let part = retention::expire(&mut client, kind, before_ms).await?;
             expired += part;
-            if part < EXPIRED_AT_ONCE_MAX {
+            if part < EVENTS_REMOVED_MAX {
                 return Ok(expired);
             }
         }
+    }
+
+    async fn event_totals(&self) -> Result<EventTotals, PersistError> {
+        retention::totals(&self.client().await?).await
+    }
+
+    async fn trim_events(&self, bounds: EventBounds) -> Result<u64, PersistError> {
+        // Another lock than that of commits, which go on meanwhile.
+        retention::trim(&mut self.client().await?, !self.turn, bounds).await
     }
 }
 
@@ -126,14 +137,4 @@ fn failed(error: tokio_postgres::Error) -> PersistError {
         }
         _ => PersistError::Storage(Box::new(error)),
     }
-}
-
-/// PostgreSQL's integers are signed; nothing of ours comes near 2^63.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// The reverse of [`signed`].
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

@@ -1,23 +1,53 @@
 //! Reading.
 
-use deadpool_postgres::Client;
+use deadpool_postgres::{Client, Transaction};
 use futures_util::TryStreamExt as _;
-use tokio_postgres::{IsolationLevel, Row, types::ToSql};
+use tokio_postgres::{Error, IsolationLevel, Row, types::ToSql};
 
 use super::{failed, signed, unsigned};
-use crate::{Aggregate, Event, EventQuery, Page, PersistError, Stored, event::Accumulator};
+use crate::{
+    Aggregate, Event, EventQuery, Page, PersistError, Stored,
+    event::Accumulator,
+    sql::{Bound, Dialect, Order, RawEvent, RawStored, Selection},
+};
+
+const DIALECT: Dialect = Dialect {
+    sign: '$',
+    join: "JOIN",
+    tag: ["", ""],
+};
+
+impl Bound {
+    fn parameter(&self) -> &(dyn ToSql + Sync) {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number,
+        }
+    }
+}
+
+fn parameters(selection: &Selection) -> Vec<&(dyn ToSql + Sync)> {
+    selection.bound().iter().map(Bound::parameter).collect()
+}
+
+/// One view of the data, so that a total belongs to its part.
+async fn reading(client: &mut Client) -> Result<Transaction<'_>, Error> {
+    client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+}
 
 fn stored(kind: &str, row: &Row) -> Result<Stored, PersistError> {
-    let (name, body): (String, String) = (row.get(0), row.get(2));
-    let body = serde_json::from_str(&body)
-        .map_err(|error| PersistError::Corrupt(format!("{kind} `{name}`: {error}")))?;
-    Ok(Stored {
-        kind: kind.to_owned(),
-        name,
-        revision: unsigned(row.get(1)),
-        body,
-        at_ms: unsigned(row.get(3)),
-    })
+    let raw = RawStored {
+        name: row.get(0),
+        revision: row.get(1),
+        body: row.get(2),
+        at_ms: row.get(3),
+    };
+    raw.parse(kind)
 }
 
 pub(super) async fn get(client: &Client, kind: &str, name: &str) -> Result<Option<Stored>, PersistError> {
@@ -45,13 +75,7 @@ pub(super) async fn list(
     page: Page,
 ) -> Result<(Vec<Stored>, u64), PersistError> {
     let work = async {
-        // One view of the data, so that the total belongs to the part.
-        let reading = client
-            .build_transaction()
-            .isolation_level(IsolationLevel::RepeatableRead)
-            .read_only(true)
-            .start()
-            .await?;
+        let reading = reading(client).await?;
         let count = reading
             .prepare_cached("SELECT count(*) FROM artifacts WHERE kind = $1")
             .await?;
@@ -96,88 +120,15 @@ pub(super) async fn history(
     rows.iter().map(|row| stored(kind, row)).collect()
 }
 
-type Parameter = Box<dyn ToSql + Sync + Send>;
-
-/// The part of a statement that says which events, and what is bound in it.
-struct Selection {
-    from: String,
-    /// By which index events come in order of time.
-    time: &'static str,
-    id: &'static str,
-    parameters: Vec<Parameter>,
-}
-
-impl Selection {
-    /// `in_time`: they are wanted in order of time, which the index of a tag has.
-    fn new(query: &EventQuery, in_time: bool) -> Self {
-        let mut parameters: Vec<Parameter> = Vec::new();
-        let mut bind = |parameter: Parameter| {
-            parameters.push(parameter);
-            format!("${}", parameters.len())
-        };
-        let (mut from, time, id, others) = match query.tags.split_first() {
-            Some((first, others)) if in_time => {
-                let first = bind(Box::new(first.clone()));
-                let from = format!("event_tags t JOIN events e ON e.id = t.event WHERE t.tag = {first}");
-                (from, "t.at_ms", "t.event", others)
-            }
-            _ => (
-                "events e WHERE true".to_owned(),
-                "e.at_ms",
-                "e.id",
-                query.tags.as_slice(),
-            ),
-        };
-        for tag in others {
-            let tag = bind(Box::new(tag.clone()));
-            from.push_str(&format!(
-                " AND EXISTS (SELECT 1 FROM event_tags o WHERE o.tag = {tag} AND o.at_ms = e.at_ms AND o.event = e.id)"
-            ));
-        }
-        if let Some(kind) = &query.kind {
-            let kind = bind(Box::new(kind.clone()));
-            from.push_str(&format!(" AND e.kind = {kind}"));
-        }
-        for (bound, operator, column) in [
-            (query.from_ms, ">=", time),
-            (query.until_ms, "<", time),
-            (query.after_id, ">", id),
-        ] {
-            if let Some(bound) = bound {
-                let bound = bind(Box::new(signed(bound)));
-                from.push_str(&format!(" AND {column} {operator} {bound}"));
-            }
-        }
-        Self {
-            from,
-            time,
-            id,
-            parameters,
-        }
-    }
-
-    fn bound(&self) -> Vec<&(dyn ToSql + Sync)> {
-        self.parameters
-            .iter()
-            .map(|parameter| {
-                let parameter: &(dyn ToSql + Sync) = parameter.as_ref();
-                parameter
-            })
-            .collect()
-    }
-}
-
 fn event(row: &Row) -> Result<Event, PersistError> {
-    let (id, value): (i64, String) = (row.get(0), row.get(4));
-    let value = serde_json::from_str(&value)
-        .map_err(|error| PersistError::Corrupt(format!("event {id}: {error}")))?;
-    Ok(Event {
-        id: unsigned(id),
-        tags: row.get(3),
-        value,
-        timestamp_ms: unsigned(row.get(2)),
+    let raw = RawEvent {
+        id: row.get(0),
         kind: row.get(1),
-    })
+        at_ms: row.get(2),
+        tags: row.get(3),
+        value: row.get(4),
+    };
+    raw.parse(Ok)
 }
 
 pub(super) async fn events(
@@ -185,31 +136,16 @@ pub(super) async fn events(
     query: &EventQuery,
     page: Page,
 ) -> Result<(Vec<Event>, u64), PersistError> {
-    let selection = Selection::new(query, true);
-    let Selection { from, time, id, .. } = &selection;
-    let bound = selection.bound();
+    let selection = Selection::new(query, Order::Time, &DIALECT);
+    let bound = parameters(&selection);
     let (limit, offset) = (signed(page.limit), signed(page.offset));
     let mut paged = bound.clone();
     paged.extend([&limit as &(dyn ToSql + Sync), &offset]);
     let work = async {
-        let reading = client
-            .build_transaction()
-            .isolation_level(IsolationLevel::RepeatableRead)
-            .read_only(true)
-            .start()
-            .await?;
-        let count = reading
-            .prepare_cached(&format!("SELECT count(*) FROM {from}"))
-            .await?;
+        let reading = reading(client).await?;
+        let count = reading.prepare_cached(&selection.count()).await?;
         let total: i64 = reading.query_one(&count, &bound).await?.get(0);
-        let select = reading
-            .prepare_cached(&format!(
-                "SELECT e.id, e.kind, e.at_ms, e.tags, e.value FROM {from}
-                 ORDER BY {time} DESC, {id} DESC LIMIT ${} OFFSET ${}",
-                bound.len() + 1,
-                bound.len() + 2
-            ))
-            .await?;
+        let select = reading.prepare_cached(&selection.newest_first()).await?;
         let rows = reading.query(&select, &paged).await?;
         reading.commit().await?;
         Ok((rows, unsigned(total)))
@@ -224,18 +160,12 @@ pub(super) async fn events_in_order(
     query: &EventQuery,
     limit: u64,
 ) -> Result<Vec<Event>, PersistError> {
-    let selection = Selection::new(query, false);
+    let selection = Selection::new(query, Order::Id, &DIALECT);
     let limit = signed(limit);
-    let mut bound = selection.bound();
+    let mut bound = parameters(&selection);
     bound.push(&limit);
     let work = async {
-        let select = client
-            .prepare_cached(&format!(
-                "SELECT e.id, e.kind, e.at_ms, e.tags, e.value FROM {} ORDER BY e.id LIMIT ${}",
-                selection.from,
-                bound.len()
-            ))
-            .await?;
+        let select = client.prepare_cached(&selection.in_order()).await?;
         client.query(&select, &bound).await
     };
     let rows = work.await.map_err(failed)?;
@@ -247,33 +177,25 @@ pub(super) async fn aggregate(
     query: &EventQuery,
     aggregate: &Aggregate,
 ) -> Result<Option<f64>, PersistError> {
-    let selection = Selection::new(query, true);
+    let selection = Selection::new(query, Order::Time, &DIALECT);
+    let bound = parameters(&selection);
     let mut sum = Accumulator::new(aggregate);
     if sum.counts_events() {
         let work = async {
-            let count = client
-                .prepare_cached(&format!("SELECT count(*) FROM {}", selection.from))
-                .await?;
-            client.query_one(&count, &selection.bound()).await
+            let count = client.prepare_cached(&selection.count()).await?;
+            client.query_one(&count, &bound).await
         };
         let count: i64 = work.await.map_err(failed)?.get(0);
-        #[expect(clippy::cast_precision_loss, reason = "events are far fewer than 2^53")]
-        return Ok(Some(count as f64));
+        sum.count(unsigned(count));
+        return Ok(sum.result());
     }
-    let select = client
-        .prepare_cached(&format!("SELECT e.kind, e.value FROM {}", selection.from))
-        .await
-        .map_err(failed)?;
+    let select = client.prepare_cached(&selection.values()).await.map_err(failed)?;
     // Row by row: there may be millions.
-    let rows = client
-        .query_raw(&select, selection.bound())
-        .await
-        .map_err(failed)?;
+    let rows = client.query_raw(&select, bound).await.map_err(failed)?;
     let mut rows = std::pin::pin!(rows);
     while let Some(row) = rows.try_next().await.map_err(failed)? {
         let (kind, value): (String, String) = (row.get(0), row.get(1));
-        let value = serde_json::from_str(&value).map_err(|error| PersistError::Corrupt(error.to_string()))?;
-        sum.add(&kind, &value);
+        sum.add_text(&kind, &value)?;
     }
     Ok(sum.result())
 }

@@ -46,6 +46,17 @@ pub(super) async fn commit(
                     .map_err(failed)?;
             }
             Write::Delete { kind, name } => remove(&step, &kind, &name, at_ms).await.map_err(failed)?,
+            Write::Require { kind, name, revision } => {
+                let found = unsigned(present(&step, &kind, &name).await.map_err(failed)?);
+                if found != revision {
+                    return Err(PersistError::Conflict {
+                        kind,
+                        name,
+                        expected: revision,
+                        found,
+                    });
+                }
+            }
         }
     }
     let mut events = Vec::with_capacity(drafts.len());
@@ -141,34 +152,4 @@ async fn append(step: &Transaction<'_>, draft: EventDraft) -> Result<Event, Erro
         timestamp_ms: unsigned(at_ms),
         kind: draft.kind,
     })
-}
-
-/// Removes the oldest events before a time, so many at most. How many it were.
-pub(super) async fn expire(
-    client: &mut Client,
-    kind: Option<&str>,
-    before_ms: u64,
-    events_max: u64,
-) -> Result<u64, PersistError> {
-    // Two statements, as each is to use the index that fits it.
-    let of_kind = match kind {
-        Some(_) => "kind = $3 AND",
-        None => "$3::text IS NULL AND",
-    };
-    let work = async {
-        let step = client.transaction().await?;
-        let delete = step
-            .prepare_cached(&format!(
-                "WITH old AS (SELECT id FROM events WHERE {of_kind} at_ms < $1 ORDER BY at_ms, id LIMIT $2),
-                 untagged AS (DELETE FROM event_tags WHERE event IN (SELECT id FROM old))
-                 DELETE FROM events WHERE id IN (SELECT id FROM old)"
-            ))
-            .await?;
-        let expired = step
-            .execute(&delete, &[&signed(before_ms), &signed(events_max), &kind])
-            .await?;
-        step.commit().await?;
-        Ok(expired)
-    };
-    work.await.map_err(failed)
 }

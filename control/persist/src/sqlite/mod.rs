@@ -9,6 +9,7 @@
 
 mod open;
 mod reader;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -26,14 +27,17 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::open::OpenError;
-use crate::{Aggregate, Event, EventDraft, EventQuery, Page, PersistError, Persistence, Stored, Write};
+use self::retention::Old;
+use crate::{
+    Aggregate, EVENTS_REMOVED_MAX, Event, EventBounds, EventDraft, EventQuery, EventTotals, Page,
+    PersistError, Persistence, Stored, Write,
+    sql::{signed, unsigned},
+};
 
 /// Reading connections.
 const READERS: usize = 3;
 /// Commits that may wait for the writer; more wait in front of the queue.
 const WAITING_COMMITS_MAX: usize = 256;
-/// Events removed in one transaction, so that expiry never holds up writes for long.
-const EXPIRED_AT_ONCE_MAX: u64 = 2_000;
 
 /// Storage in a SQLite database.
 pub struct Sqlite {
@@ -218,18 +222,29 @@ impl Persistence for Sqlite {
         let mut expired = 0;
         loop {
             let part = self
-                .write(|answer| writer::Job::Expire {
-                    kind: kind.map(str::to_owned),
-                    before_ms,
-                    events_max: EXPIRED_AT_ONCE_MAX,
-                    answer,
+                .write(|answer| {
+                    let kind = kind.map(str::to_owned);
+                    let old = Old::Before { kind, before_ms };
+                    writer::Job::Remove { old, answer }
                 })
                 .await?;
             expired += part;
-            if part < EXPIRED_AT_ONCE_MAX {
+            if part < EVENTS_REMOVED_MAX {
                 return Ok(expired);
             }
         }
+    }
+
+    async fn event_totals(&self) -> Result<EventTotals, PersistError> {
+        self.read(retention::totals).await
+    }
+
+    async fn trim_events(&self, bounds: EventBounds) -> Result<u64, PersistError> {
+        self.write(|answer| {
+            let old = Old::Beyond(bounds);
+            writer::Job::Remove { old, answer }
+        })
+        .await
     }
 }
 
@@ -242,14 +257,4 @@ fn failed(error: rusqlite::Error) -> PersistError {
         Some(ReadOnly) => PersistError::ReadOnly(Box::new(error)),
         _ => PersistError::Storage(Box::new(error)),
     }
-}
-
-/// SQLite's integers are signed; nothing of ours comes near 2^63.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// The reverse of [`signed`].
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

@@ -97,6 +97,20 @@ const MIGRATIONS: &[&str] = &["
         event INTEGER NOT NULL,
         PRIMARY KEY (tag, at_ms, event)
     ) STRICT, WITHOUT ROWID;
+", "
+    CREATE TABLE event_totals (
+        one INTEGER PRIMARY KEY CHECK (one = 1), events INTEGER NOT NULL, bytes INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO event_totals
+        SELECT 1, count(*), coalesce(sum(octet_length(kind) + octet_length(tags) + octet_length(value) + 64), 0) FROM events;
+    CREATE TRIGGER event_added AFTER INSERT ON events BEGIN
+        UPDATE event_totals SET events = events + 1,
+            bytes = bytes + octet_length(new.kind) + octet_length(new.tags) + octet_length(new.value) + 64;
+    END;
+    CREATE TRIGGER event_removed AFTER DELETE ON events BEGIN
+        UPDATE event_totals SET events = events - 1,
+            bytes = bytes - octet_length(old.kind) - octet_length(old.tags) - octet_length(old.value) - 64;
+    END;
 "];
 
 /// Time that a connection waits for another one of ours (checkpoints).

@@ -86,6 +86,31 @@ fn a_newer_layout_is_refused() {
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error:?}");
 }
 
+/// Events that were there before they were counted.
+#[tokio::test]
+async fn an_older_layout_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weir.db");
+    let storage = Sqlite::open(&path).unwrap();
+    count_up(&storage, 1).await;
+    count_up(&storage, 2).await;
+    let counted = storage.event_totals().await.unwrap();
+    drop(storage);
+    let connection = open::connection(&path).unwrap();
+    connection
+        .execute_batch(
+            "DROP TRIGGER event_added; DROP TRIGGER event_removed; DROP TABLE event_totals;
+             DELETE FROM migrations WHERE version > 1",
+        )
+        .unwrap();
+    drop(connection);
+    let storage = Sqlite::open(&path).unwrap();
+    assert_eq!(counted.events, 2);
+    assert_eq!(storage.event_totals().await.unwrap(), counted);
+    count_up(&storage, 3).await;
+    assert_eq!(storage.event_totals().await.unwrap().events, 3);
+}
+
 #[tokio::test]
 async fn damage_is_an_error_and_not_a_panic() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Savepoint, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{failed, signed, unsigned};
+use super::{
+    failed,
+    retention::{self, Old},
+    signed, unsigned,
+};
 use crate::{Event, EventDraft, HISTORY_MAX, PersistError, Write, event::expand_tags};
 
 /// Jobs that share one transaction at most.
@@ -18,10 +22,8 @@ pub(super) enum Job {
         events: Vec<EventDraft>,
         answer: oneshot::Sender<Result<Vec<Event>, PersistError>>,
     },
-    Expire {
-        kind: Option<String>,
-        before_ms: u64,
-        events_max: u64,
+    Remove {
+        old: Old,
         answer: oneshot::Sender<Result<u64, PersistError>>,
     },
 }
@@ -29,7 +31,7 @@ pub(super) enum Job {
 /// A job's answer, kept back until the shared transaction is on the disk.
 enum Answer {
     Commit(oneshot::Sender<Result<Vec<Event>, PersistError>>, Vec<Event>),
-    Expire(oneshot::Sender<Result<u64, PersistError>>, u64),
+    Remove(oneshot::Sender<Result<u64, PersistError>>, u64),
 }
 
 /// Works until every sender is gone.
@@ -72,14 +74,9 @@ fn transaction(connection: &mut Connection, jobs: Vec<Job>) {
                         step.finish()?;
                     }
                 },
-                Job::Expire {
-                    kind,
-                    before_ms,
-                    events_max,
-                    answer,
-                } => match expire(&step, kind.as_deref(), before_ms, events_max) {
-                    Ok(expired) => {
-                        done.push(Answer::Expire(answer, expired));
+                Job::Remove { old, answer } => match retention::remove(&step, &old) {
+                    Ok(removed) => {
+                        done.push(Answer::Remove(answer, removed));
                         step.commit()?;
                     }
                     Err(error) => {
@@ -100,7 +97,7 @@ fn transaction(connection: &mut Connection, jobs: Vec<Job>) {
         for job in jobs {
             match job {
                 Job::Commit { answer, .. } => drop(answer.send(whole(&broken, Vec::new()))),
-                Job::Expire { answer, .. } => drop(answer.send(whole(&broken, 0))),
+                Job::Remove { answer, .. } => drop(answer.send(whole(&broken, 0))),
             }
         }
     }
@@ -108,7 +105,7 @@ fn transaction(connection: &mut Connection, jobs: Vec<Job>) {
         // A receiver that is gone does not need its answer.
         match answer {
             Answer::Commit(answer, events) => drop(answer.send(whole(&broken, events))),
-            Answer::Expire(answer, expired) => drop(answer.send(whole(&broken, expired))),
+            Answer::Remove(answer, removed) => drop(answer.send(whole(&broken, removed))),
         }
     }
 }
@@ -155,6 +152,17 @@ fn commit(
                 put(step, &kind, &name, &body.to_string(), at_ms).map_err(failed)?;
             }
             Write::Delete { kind, name } => remove(step, &kind, &name, at_ms).map_err(failed)?,
+            Write::Require { kind, name, revision } => {
+                let found = unsigned(present(step, &kind, &name).map_err(failed)?);
+                if found != revision {
+                    return Err(PersistError::Conflict {
+                        kind,
+                        name,
+                        expected: revision,
+                        found,
+                    });
+                }
+            }
         }
     }
     drafts
@@ -241,39 +249,6 @@ fn append(step: &Savepoint<'_>, draft: EventDraft) -> rusqlite::Result<Event> {
         timestamp_ms: unsigned(at_ms),
         kind: draft.kind,
     })
-}
-
-fn expire(
-    step: &Savepoint<'_>,
-    kind: Option<&str>,
-    before_ms: u64,
-    events_max: u64,
-) -> rusqlite::Result<u64> {
-    let mut expired = 0;
-    // Two statements, as each is to use the index that fits it.
-    let of_kind = match kind {
-        Some(_) => "kind = ?3 AND",
-        None => "?3 IS NULL AND",
-    };
-    let mut select = step.prepare_cached(&format!(
-        "SELECT id, at_ms, tags FROM events WHERE {of_kind} at_ms < ?1 ORDER BY at_ms, id LIMIT ?2"
-    ))?;
-    let mut untag = step.prepare_cached(
-        "DELETE FROM event_tags WHERE tag IN (SELECT id FROM tags WHERE tag IN (SELECT value FROM json_each(?1)))
-         AND at_ms = ?2 AND event = ?3",
-    )?;
-    let mut delete = step.prepare_cached("DELETE FROM events WHERE id = ?1")?;
-    let old: Vec<(i64, i64, String)> = select
-        .query_map(params![signed(before_ms), signed(events_max), kind], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
-        .collect::<Result<_, _>>()?;
-    for (id, at_ms, tags) in old {
-        untag.execute(params![tags, at_ms, id])?;
-        delete.execute([id])?;
-        expired += 1;
-    }
-    Ok(expired)
 }
 
 #[cfg(test)]

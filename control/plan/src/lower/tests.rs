@@ -1,6 +1,9 @@
 use indexmap::IndexMap;
+use serde_json::json;
 use weir_artifact::{Deployment, Gateway, Metadata, OrReference, Route, ServiceInstance};
-use weir_model::{Balance, ConditionStrength, Generation, HealthProtocol, Snapshot, Sticky, Target};
+use weir_model::{
+    Balance, ConditionStrength, Generation, HealthProtocol, RouteOptions, Snapshot, Sticky, Target, document,
+};
 
 use super::lower;
 use crate::{
@@ -191,4 +194,61 @@ fn agents_make_the_check_of_the_port_that_they_route_to() {
         found.timeout.duration().as_secs(),
     );
     assert_eq!((times, found.fall), ((1, 4), 1), "never without a pause");
+}
+
+fn with_options(port: &str, options: serde_json::Value) -> Gateway {
+    let route = Route {
+        options: document::route_options(options.as_object().unwrap().clone()).unwrap(),
+        ..Route::default()
+    };
+    Gateway {
+        port: Some(self::port(port)),
+        routes: IndexMap::from([("shop/front/front:1/web".to_owned(), OrReference::Inline(route))]),
+        ..gateway("a")
+    }
+}
+
+#[test]
+fn options_of_gateways_and_routes_reach_agents() {
+    let certificate = json!({"certificate": "c.pem", "key": "c.key"});
+    let tls = json!({"tls": {"certificates": [certificate]}, "accept_proxy_protocol": true});
+    let how = json!({"protocol": "http2", "ejection": {"errors": 3}, "tls": {"server_name": "in"},
+        "health": {"protocol": "none"}});
+    let mut shop_gateway = with_options("80", how);
+    shop_gateway.options = document::gateway_options(tls.as_object().unwrap().clone()).unwrap();
+    let lowered = lower(&[shop_gateway.clone()], &[shop(Vec::new())], &Settings::default());
+    assert_eq!(lowered.problems, []);
+    assert_eq!(lowered.gateways[0].options, shop_gateway.options);
+    let OrReference::Inline(route) = &shop_gateway.routes[0] else {
+        panic!("it is in place");
+    };
+    assert_eq!(lowered.gateways[0].routes[0].options, route.options);
+    let front = with_options("443/tcp", json!({"server_names": ["a.test"]}));
+    let lowered = lower(&[front], &[shop(Vec::new())], &Settings::default());
+    assert_eq!(lowered.problems, []);
+    assert_eq!(lowered.gateways[0].routes[0].options.server_names, ["a.test"]);
+}
+
+#[test]
+fn what_the_protocol_of_a_gateway_cannot_have_is_left_out_and_told() {
+    for (port, options, left_out) in [
+        ("80", json!({"server_names": ["a.test"], "slow_start": "10s"}), 1),
+        (
+            "443/tcp",
+            json!({"protocol": "http2", "ejection": {"errors": 3}, "slow_start": "10s"}),
+            2,
+        ),
+    ] {
+        let lowered = lower(
+            &[with_options(port, options)],
+            &[shop(Vec::new())],
+            &Settings::default(),
+        );
+        assert_eq!(lowered.problems.len(), left_out, "{:?}", lowered.problems);
+        let expected = RouteOptions {
+            slow_start: Some("10s".parse().unwrap()),
+            ..RouteOptions::default()
+        };
+        assert_eq!(lowered.gateways[0].routes[0].options, expected);
+    }
 }

@@ -4,6 +4,7 @@ use indexmap::{IndexMap, IndexSet};
 use weir_artifact::{Blueprint, Breed, Cluster, Deployment, Gateway, OrReference, PortValue, Problem};
 use weir_model::Protocol;
 
+use super::Merged;
 use crate::{
     Settings,
     gateway::{self, World, finish, lengthened, number, port_owner, shortened, unavailable},
@@ -13,10 +14,30 @@ use crate::{
 };
 
 /// What the gateways' part of a merge or slice adds to.
-pub(crate) struct Changes<'a> {
-    pub(crate) gateways: &'a mut Vec<Gateway>,
-    pub(crate) removed: &'a mut Vec<String>,
-    pub(crate) found: &'a mut Vec<Problem>,
+#[derive(Default)]
+pub(crate) struct Changes {
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) found: Vec<Problem>,
+}
+
+impl Changes {
+    /// What they lead to, unless there are problems.
+    pub(crate) fn merged(
+        self,
+        deployment: Deployment,
+        last_port: Option<u16>,
+    ) -> Result<Merged, Vec<Problem>> {
+        if !self.found.is_empty() {
+            return Err(self.found);
+        }
+        Ok(Merged {
+            deployment,
+            gateways: self.gateways,
+            removed: self.removed,
+            last_port,
+        })
+    }
 }
 
 /// The distinct ports of a cluster's wanted services, with the protocol of the first that has it.
@@ -38,14 +59,14 @@ pub(crate) fn internal_gateways(
     world: &World<'_>,
     ports: &mut PortRange,
     settings: &Settings,
-    changes: &mut Changes<'_>,
+    changes: &mut Changes,
 ) {
     let of = deployment.name.clone();
     let Some(cluster) = deployment.clusters.get_mut(cluster_name) else {
         return;
     };
     let port_names = cluster_ports(cluster);
-    let given = by_port(given, &port_names, cluster_name, changes.found);
+    let given = by_port(given, &port_names, cluster_name, &mut changes.found);
     let mut shown = IndexMap::new();
     for (port_name, protocol) in &port_names {
         let name = internal(&of, cluster_name, port_name);
@@ -85,7 +106,7 @@ pub(crate) fn internal_gateways(
             }
         }
         gateway.routes = complete;
-        finish(&mut gateway, stored, ports, settings, &path, changes.found);
+        finish(&mut gateway, stored, ports, settings, &path, &mut changes.found);
         let number = number(&gateway);
         deployment
             .ports
@@ -146,7 +167,7 @@ pub(crate) fn external_gateways(
     world: &World<'_>,
     ports: &mut PortRange,
     settings: &Settings,
-    changes: &mut Changes<'_>,
+    changes: &mut Changes,
 ) {
     let of = &deployment.name;
     let mut numbers = IndexSet::new();
@@ -189,7 +210,7 @@ pub(crate) fn external_gateways(
             gateway.routes.insert(full, route.clone());
         }
         let stored = world.gateway(&gateway.name);
-        finish(&mut gateway, stored, ports, settings, &path, changes.found);
+        finish(&mut gateway, stored, ports, settings, &path, &mut changes.found);
         // One of the same deployment and port under another name gives way.
         for other in world.gateways {
             let same_owner = matches!(segments(&other.name).as_slice(), [d, _] if d == of);
@@ -200,7 +221,7 @@ pub(crate) fn external_gateways(
         let others = world
             .gateways
             .iter()
-            .chain(&*changes.gateways)
+            .chain(&changes.gateways)
             .filter(|other| !changes.removed.contains(&other.name));
         if let Some(owner) = port_owner(&gateway, others) {
             let unavailable = unavailable(&gateway, owner, &path);
@@ -224,7 +245,7 @@ fn external_route(
     cluster: &str,
     port: &str,
     path: &str,
-    changes: &mut Changes<'_>,
+    changes: &mut Changes,
 ) -> String {
     let at = format!("{path}/routes/{cluster}/{port}");
     let known = deployment

@@ -434,7 +434,7 @@ fn a_malformed_value_fails_with_its_place() {
     world.tick();
     assert_eq!(world.phase(), Phase::Failed);
     assert!(
-        world.notification().contains("character 2"),
+        world.notification().contains("character 1"),
         "{}",
         world.notification()
     );

@@ -44,7 +44,11 @@ mod write;
 
 use thiserror::Error;
 
-pub use self::{read::read, write::write};
+pub use self::{
+    options::{GATEWAY_OPTIONS, ROUTE_OPTIONS, gateway_options, route_options},
+    read::read,
+    write::{write, write_options},
+};
 
 /// What is wrong at one place of a document.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

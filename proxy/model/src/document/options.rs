@@ -3,8 +3,56 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, Place, Problems};
-use crate::{GatewayOptions, RouteOptions};
+use super::{
+    DocumentProblem,
+    fields::{Fields, Place, Problems},
+};
+use crate::{GatewayOptions, RouteOptions, options::server_names};
+
+/// Keys of a gateway that say how its socket is used.
+pub const GATEWAY_OPTIONS: [&str; 2] = ["tls", "accept_proxy_protocol"];
+
+/// Keys of a route that say how its instances are reached; without `rewrites`.
+pub const ROUTE_OPTIONS: [&str; 8] = [
+    "health",
+    "timeouts",
+    "tls",
+    "send_proxy_protocol",
+    "protocol",
+    "slow_start",
+    "ejection",
+    "server_names",
+];
+
+/// Reads the options of a gateway from a map with [`GATEWAY_OPTIONS`].
+///
+/// # Errors
+/// Every problem, with its place in the map.
+pub fn gateway_options(map: Map<String, Value>) -> Result<GatewayOptions, Vec<DocumentProblem>> {
+    alone(map, &GATEWAY_OPTIONS, gateway)
+}
+
+/// Reads the options of a route from a map with [`ROUTE_OPTIONS`].
+///
+/// # Errors
+/// Every problem, with its place in the map.
+pub fn route_options(map: Map<String, Value>) -> Result<RouteOptions, Vec<DocumentProblem>> {
+    alone(map, &ROUTE_OPTIONS, route)
+}
+
+fn alone<T>(
+    map: Map<String, Value>,
+    keys: &[&str],
+    read: fn(&mut Fields, &mut Problems) -> T,
+) -> Result<T, Vec<DocumentProblem>> {
+    let mut problems = Problems(Vec::new());
+    let fields = Fields::open(Value::Object(map), Place(String::new()), keys, &mut problems);
+    let options = fields.map(|mut fields| read(&mut fields, &mut problems));
+    match options {
+        Some(options) if problems.0.is_empty() => Ok(options),
+        _ => Err(problems.0),
+    }
+}
 
 /// Keys of a map inside the options, and those of the maps inside it.
 struct Shape {
@@ -81,7 +129,9 @@ pub(super) fn route(fields: &mut Fields, problems: &mut Problems) -> RouteOption
         Some(&EJECTION),
         problems,
     );
-    set(&mut options.server_names, fields, "server_names", None, problems);
+    if let Some((value, place)) = fields.take("server_names") {
+        options.server_names = problems.keep(&place, server_names(value)).unwrap_or_default();
+    }
     set(&mut options.rewrites, fields, "rewrites", None, problems);
     options
 }
@@ -130,6 +180,8 @@ fn known(value: Value, place: &Place, shape: &Shape, problems: &mut Problems) ->
                 Some(value) => value,
                 None => continue,
             },
+            // A version without quotes.
+            (None, Value::Number(number)) if *key == "minimum" => Value::String(number.to_string()),
             (None, value) => value,
         };
         map.insert((*key).to_owned(), value);

@@ -44,7 +44,13 @@ pub fn read(document: Value) -> Result<Vec<Gateway>, Vec<DocumentProblem>> {
         }
     }
     match Snapshot::new("", Generation(0), gateways) {
-        Ok(snapshot) if problems.0.is_empty() => return Ok(snapshot.gateways().to_vec()),
+        Ok(snapshot) if problems.0.is_empty() => {
+            return Ok(snapshot
+                .gateways()
+                .iter()
+                .map(|gateway| Gateway::clone(gateway))
+                .collect());
+        }
         Ok(_) => {}
         Err(between) => {
             let top = Place("gateways".to_owned());
@@ -62,19 +68,12 @@ pub fn read(document: Value) -> Result<Vec<Gateway>, Vec<DocumentProblem>> {
     Err(problems.0)
 }
 
-const GATEWAY_KEYS: &[&str] = &[
-    "port",
-    "address",
-    "protocol",
-    "sticky",
-    "virtual_hosts",
-    "tls",
-    "accept_proxy_protocol",
-    "routes",
-];
+/// Besides [`options::GATEWAY_OPTIONS`].
+const GATEWAY_KEYS: &[&str] = &["port", "address", "protocol", "sticky", "virtual_hosts", "routes"];
 
 fn gateway(name: &str, body: Value, place: Place, problems: &mut Problems) -> Option<Gateway> {
-    let mut fields = Fields::open(body, place, GATEWAY_KEYS, problems)?;
+    let keys = [GATEWAY_KEYS, &options::GATEWAY_OPTIONS].concat();
+    let mut fields = Fields::open(body, place, &keys, problems)?;
     let (listener, protocol) = listener(&mut fields, problems);
     let sticky = match fields.take_text("sticky", problems) {
         None => Sticky::None,
@@ -213,6 +212,7 @@ fn routes(
     read.into_iter().flatten().collect()
 }
 
+/// Besides [`options::ROUTE_OPTIONS`].
 const ROUTE_KEYS: &[&str] = &[
     "weight",
     "condition",
@@ -220,14 +220,6 @@ const ROUTE_KEYS: &[&str] = &[
     "balance",
     "instances",
     "gateway",
-    "health",
-    "timeouts",
-    "tls",
-    "send_proxy_protocol",
-    "protocol",
-    "slow_start",
-    "ejection",
-    "server_names",
     "rewrites",
 ];
 
@@ -239,7 +231,8 @@ fn route(
     protocol: Protocol,
     problems: &mut Problems,
 ) -> (Option<u32>, Option<Route>) {
-    let Some(mut fields) = Fields::open(body, place, ROUTE_KEYS, problems) else {
+    let keys = [ROUTE_KEYS, &options::ROUTE_OPTIONS].concat();
+    let Some(mut fields) = Fields::open(body, place, &keys, problems) else {
         return (Some(0), None);
     };
     let mut share = |fields: &mut Fields, key| {

@@ -162,10 +162,10 @@ fn all_problems_at_once_with_their_places() {
         [
             "gatways: unknown key; did you mean `gateways`? known here are gateways",
             "gateways/\"shop/9050\"/prot: unknown key; did you mean `port`? known here are port, address, protocol, \
-             sticky, virtual_hosts, tls, accept_proxy_protocol, routes",
+             sticky, virtual_hosts, routes, tls, accept_proxy_protocol",
             "gateways/\"shop/9050\"/sticky: `maybe` is not one of route, instance, none",
             "gateways/\"shop/9050\"/routes/a/wieght: unknown key; did you mean `weight`? known here are weight, \
-             condition, condition_strength, balance, instances, gateway, health, timeouts, tls, send_proxy_protocol, protocol, slow_start, ejection, server_names, rewrites",
+             condition, condition_strength, balance, instances, gateway, rewrites, health, timeouts, tls, send_proxy_protocol, protocol, slow_start, ejection, server_names",
             "gateways/\"shop/9050\"/routes/a/condition: expected `==` or `!=`, found `~` (at character 6)",
             "gateways/\"shop/9050\"/routes/a/instances/0: `nowhere` is not `host:port` (an IPv6 address is in brackets)",
             "gateways/\"shop/9050\"/routes/a/instances/1: must have the key `port`",
@@ -484,6 +484,7 @@ fn options_are_read_strictly_and_written_back() {
             "send_proxy_protocol": "v2",
             "protocol": "http2",
             "slow_start": "10s",
+            "server_names": ["Shop.test", "*.apps.test"],
             "instances": ["127.0.0.1:9001"]
         }}
     }}});
@@ -491,6 +492,7 @@ fn options_are_read_strictly_and_written_back() {
     let options = &gateways[0].routes[0].options;
     assert_eq!(options.timeouts.connect.unwrap().to_string(), "500ms");
     assert_eq!(options.health.as_ref().unwrap().rise, 2);
+    assert_eq!(options.server_names, ["shop.test", "*.apps.test"]);
     assert_eq!(gateways[0].options.tls.as_ref().unwrap().certificates.len(), 1);
     assert_eq!(super::read(super::write(&gateways)).unwrap(), gateways);
     let wire = crate::Snapshot::new("x", crate::Generation(1), gateways.clone()).unwrap();
@@ -503,7 +505,8 @@ fn options_are_read_strictly_and_written_back() {
 
     let faulty = serde_json::json!({"gateways": {"shop": {
         "tls": {"certificates": [{"certificate": "/a.pem", "kee": "/a.key"}]},
-        "routes": {"a": {"timeouts": {"connect": "5"}, "health": {"protocol": "icmp"}, "instances": []}}
+        "routes": {"a": {"timeouts": {"connect": "5"}, "health": {"protocol": "icmp"}, "instances": []},
+            "b": {"server_names": ["*.*.test"], "instances": []}}
     }}});
     let problems: Vec<String> = super::read(faulty)
         .unwrap_err()
@@ -526,6 +529,12 @@ fn options_are_read_strictly_and_written_back() {
         problems
             .iter()
             .any(|p| p.starts_with("gateways/shop/routes/a/health: unknown variant")),
+        "{problems:#?}"
+    );
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.starts_with("gateways/shop/routes/b/server_names: `*.*.test` is no name")),
         "{problems:#?}"
     );
 }

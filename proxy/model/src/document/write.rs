@@ -42,7 +42,7 @@ fn gateway_body(gateway: &Gateway) -> Value {
     if !gateway.virtual_hosts.is_empty() {
         body.insert("virtual_hosts".to_owned(), json!(gateway.virtual_hosts));
     }
-    body.extend(object(&gateway.options));
+    body.extend(write_options(&gateway.options));
     let routes: Map<String, Value> = gateway
         .routes
         .iter()
@@ -52,8 +52,8 @@ fn gateway_body(gateway: &Gateway) -> Value {
     Value::Object(body)
 }
 
-/// The keys of options that are not at their default.
-fn object(options: &impl serde::Serialize) -> Map<String, Value> {
+/// The keys of a gateway's or a route's options that are not at their default, as they are read again.
+pub fn write_options(options: &impl serde::Serialize) -> Map<String, Value> {
     match serde_json::to_value(options) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
@@ -79,7 +79,7 @@ fn route_body(route: &Route, protocol: Protocol) -> Value {
         };
         body.insert("balance".to_owned(), json!(word));
     }
-    body.extend(object(&route.options));
+    body.extend(write_options(&route.options));
     match &route.target {
         Target::Gateway(name) => body.insert("gateway".to_owned(), json!(name)),
         Target::Instances(instances) => {

@@ -1,17 +1,24 @@
 //! What can be wrong between and within gateways. The time is linear in the document, but for gateways that
 //! share a port, which are compared in pairs.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    sync::Arc,
+};
 
 use super::{Snapshot, SnapshotProblemKind as Kind};
-use crate::{Gateway, GatewayName, Instance, Listener, Protocol, Sticky, Target};
+use crate::{Gateway, GatewayName, Instance, Listener, Protocol, Route, Sticky, Target};
+
+/// Up to so many items are compared in pairs, which is quicker than a set.
+const FEW: usize = 16;
 
 /// A problem, and the index of the gateway that has it.
 type Found = (usize, Kind);
 
 /// Every problem, in the order of the gateways. Without those gateways that have one, and those that lead to
 /// them, the rest has none.
-pub(super) fn problems(gateways: &[Gateway]) -> Vec<Found> {
+pub(super) fn problems(gateways: &[Arc<Gateway>]) -> Vec<Found> {
     let by_name = by_name(gateways);
     let mut chains = chain_problems(gateways, &by_name);
     let mut shared = Shared::default();
@@ -23,14 +30,12 @@ pub(super) fn problems(gateways: &[Gateway]) -> Vec<Found> {
             continue;
         }
         shared.problems(gateway, &mut problem);
-        if gateway.protocol == Protocol::Tcp && gateway.sticky != Sticky::None {
-            problem(Kind::StickyOnTcp);
-        }
         let protocol_of = |name: &GatewayName| {
             let target = by_name.get(name.as_str()).and_then(|index| gateways.get(*index));
             target.map(|target| target.protocol)
         };
-        route_problems(gateway, protocol_of, &mut problem);
+        own_problems(gateway, &mut problem);
+        target_problems(gateway, protocol_of, &mut problem);
         if let Some(kind) = chains.remove(&index) {
             problem(kind);
         }
@@ -39,7 +44,7 @@ pub(super) fn problems(gateways: &[Gateway]) -> Vec<Found> {
 }
 
 /// Gateways without a problem of their own that lead to one that has a problem, however far.
-pub(super) fn consequences(gateways: &[Gateway], found: &[Found]) -> Vec<Found> {
+pub(super) fn consequences(gateways: &[Arc<Gateway>], found: &[Found]) -> Vec<Found> {
     let by_name = by_name(gateways);
     let mut refused: HashSet<usize> = found.iter().map(|(index, _)| *index).collect();
     let mut led_here_by: HashMap<usize, Vec<(usize, &str)>> = HashMap::new();
@@ -80,7 +85,7 @@ pub(super) fn consequences(gateways: &[Gateway], found: &[Found]) -> Vec<Found> 
 }
 
 /// Index of the first gateway of each name.
-fn by_name(gateways: &[Gateway]) -> HashMap<&str, usize> {
+fn by_name(gateways: &[Arc<Gateway>]) -> HashMap<&str, usize> {
     let named = gateways.iter().enumerate().rev();
     named
         .map(|(index, gateway)| (gateway.name.as_str(), index))
@@ -132,45 +137,62 @@ fn overlap(one: Listener, two: Listener) -> bool {
     one.address == two.address || one.address.is_unspecified() || two.address.is_unspecified()
 }
 
-fn route_problems(
-    gateway: &Gateway,
-    protocol_of: impl Fn(&GatewayName) -> Option<Protocol>,
-    problem: &mut impl FnMut(Kind),
-) {
+/// What is wrong with a gateway whatever the others are.
+fn own_problems(gateway: &Gateway, problem: &mut impl FnMut(Kind)) {
+    if gateway.protocol == Protocol::Tcp && gateway.sticky != Sticky::None {
+        problem(Kind::StickyOnTcp);
+    }
     let weights = gateway.routes.iter().map(|route| u32::from(route.weight.parts()));
     let total = weights.fold(0, u32::saturating_add);
     if total != 0 && total != 10_000 {
         problem(Kind::WeightTotal(total));
     }
-    let mut names = HashSet::new();
+    for at in repeated(&gateway.routes, |route| &route.name) {
+        if let Some(route) = gateway.routes.get(at) {
+            problem(Kind::DuplicateRoute(route.name.to_string()));
+        }
+    }
     for route in &gateway.routes {
-        let name = || route.name.to_string();
-        if !names.insert(&route.name) {
-            problem(Kind::DuplicateRoute(name()));
-        }
         if gateway.protocol == Protocol::Tcp && route.condition.is_some() {
-            problem(Kind::ConditionOnTcp(name()));
+            problem(Kind::ConditionOnTcp(route.name.to_string()));
         }
-        match &route.target {
-            Target::Gateway(target) => match protocol_of(target) {
-                None => problem(Kind::UnknownTarget {
-                    route: name(),
-                    target: target.clone(),
-                }),
-                Some(protocol) if protocol != gateway.protocol => problem(Kind::ProtocolMismatch {
-                    route: name(),
-                    from: gateway.protocol,
-                    to: protocol,
-                }),
-                Some(_) => {}
-            },
-            Target::Instances(instances) => instance_problems(route.name.as_str(), instances, problem),
+        if let Target::Instances(instances) = &route.target {
+            instance_problems(route.name.as_str(), instances, problem);
         }
     }
 }
 
+/// Routes to gateways that are not there, or carry something else.
+fn target_problems(
+    gateway: &Gateway,
+    protocol_of: impl Fn(&GatewayName) -> Option<Protocol>,
+    problem: &mut impl FnMut(Kind),
+) {
+    for (route, target) in targets(gateway) {
+        match protocol_of(target) {
+            None => problem(Kind::UnknownTarget {
+                route: route.name.to_string(),
+                target: target.clone(),
+            }),
+            Some(protocol) if protocol != gateway.protocol => problem(Kind::ProtocolMismatch {
+                route: route.name.to_string(),
+                from: gateway.protocol,
+                to: protocol,
+            }),
+            Some(_) => {}
+        }
+    }
+}
+
+/// The routes that lead to gateways.
+fn targets(gateway: &Gateway) -> impl Iterator<Item = (&Route, &GatewayName)> {
+    gateway.routes.iter().filter_map(|route| match &route.target {
+        Target::Gateway(target) => Some((route, target)),
+        Target::Instances(_) => None,
+    })
+}
+
 fn instance_problems(route: &str, instances: &[Instance], problem: &mut impl FnMut(Kind)) {
-    let mut ids = HashSet::new();
     for instance in instances {
         if instance.port == 0 {
             problem(Kind::PortZero(format!("instance `{}`", instance.id)));
@@ -178,7 +200,9 @@ fn instance_problems(route: &str, instances: &[Instance], problem: &mut impl FnM
         if instance.host.is_empty() {
             problem(Kind::EmptyHost(instance.id.to_string()));
         }
-        if !ids.insert(&instance.id) {
+    }
+    for at in repeated(instances, |instance| &instance.id) {
+        if let Some(instance) = instances.get(at) {
             problem(Kind::DuplicateInstance {
                 route: route.to_owned(),
                 instance: instance.id.clone(),
@@ -187,11 +211,53 @@ fn instance_problems(route: &str, instances: &[Instance], problem: &mut impl FnM
     }
 }
 
+/// Where an item has the name of one before it.
+fn repeated<T, N: Eq + Hash>(items: &[T], name: impl Fn(&T) -> &N) -> Vec<usize> {
+    if items.len() <= FEW {
+        let is_repeated = |at: &usize| {
+            let (before, rest) = items.split_at(*at);
+            let own = rest.first().map(&name);
+            before.iter().any(|item| Some(name(item)) == own)
+        };
+        return (0..items.len()).filter(is_repeated).collect();
+    }
+    let mut names = HashSet::new();
+    let repeated = items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| !names.insert(name(item)));
+    repeated.map(|(at, _)| at).collect()
+}
+
+/// Whether it is certain that there is no problem: `before` has none, and each gateway is the one of before in that place, or is
+/// sound by itself and differs from it in nothing that another gateway could mind (name, protocol, socket, virtual hosts,
+/// gateways that it leads to).
+pub(super) fn is_sound_after(gateways: &[Arc<Gateway>], before: &[Arc<Gateway>]) -> bool {
+    let is_sound = |(now, old): (&Arc<Gateway>, &Arc<Gateway>)| {
+        Arc::ptr_eq(now, old) || {
+            let mut sound = true;
+            own_problems(now, &mut |_| sound = false);
+            sound && is_same_to_others(now, old)
+        }
+    };
+    gateways.len() == before.len() && gateways.iter().zip(before).all(is_sound)
+}
+
+fn is_same_to_others(now: &Gateway, old: &Gateway) -> bool {
+    now.name == old.name
+        && now.protocol == old.protocol
+        && now.listener == old.listener
+        && now.virtual_hosts == old.virtual_hosts
+        && targets(now)
+            .map(|(_, target)| target)
+            .eq(targets(old).map(|(_, target)| target))
+}
+
 /// Cycles and chains that are too long, by index of the gateway. Of gateways that lie on several cycles at
 /// least one is named, the others lead to it.
 ///
 /// One walk, depth first, that enters each gateway once; its own stack, since a chain may have any length.
-fn chain_problems(gateways: &[Gateway], by_name: &HashMap<&str, usize>) -> HashMap<usize, Kind> {
+fn chain_problems(gateways: &[Arc<Gateway>], by_name: &HashMap<&str, usize>) -> HashMap<usize, Kind> {
     #[derive(Clone, Copy)]
     enum State {
         New,
@@ -267,7 +333,7 @@ fn chain_problems(gateways: &[Gateway], by_name: &HashMap<&str, usize>) -> HashM
 }
 
 /// Notes the cycle for its gateways; for the last only (the one that closes it) if there are too many to show.
-fn name_cycle(gateways: &[Gateway], cycle: &[usize], found: &mut HashMap<usize, Kind>) {
+fn name_cycle(gateways: &[Arc<Gateway>], cycle: &[usize], found: &mut HashMap<usize, Kind>) {
     let is_long = cycle.len() > Snapshot::CHAIN_MAX;
     let named = if is_long { cycle.len() - 1 } else { 0 };
     for (at, index) in cycle.iter().enumerate().skip(named) {

@@ -1,10 +1,11 @@
 //! Everything an agent serves, as one document.
 
 mod check;
+mod share;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use thiserror::Error;
 
@@ -12,12 +13,16 @@ use crate::{Digest, Gateway, GatewayName, Generation, InstanceId, Protocol, wire
 
 /// Everything an agent serves at one moment. Checked as a whole: names are unique, chains end, no two
 /// gateways want the same socket or virtual host, weights total 10 000 or nothing.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// A copy costs nothing. A snapshot that follows another ([`Snapshot::sound_part_after`], [`wire::v1::Reader`]) has the same
+/// allocation of each gateway that did not change, and the same text of it.
+#[derive(Clone)]
 pub struct Snapshot {
-    namespace: String,
+    namespace: Arc<str>,
     generation: Generation,
     digest: Digest,
-    gateways: Vec<Gateway>,
+    gateways: Arc<[Arc<Gateway>]>,
+    text: wire::v1::Text,
 }
 
 /// Why a gateway cannot be part of a snapshot.
@@ -132,9 +137,29 @@ impl Snapshot {
         generation: Generation,
         gateways: Vec<Gateway>,
     ) -> Result<Self, Vec<SnapshotProblem>> {
+        Self::new_shared(namespace, generation, shared(gateways))
+    }
+
+    /// As [`Snapshot::new`], of gateways that others may hold, too.
+    ///
+    /// # Errors
+    /// Every problem of every gateway. [`Snapshot::sound_part_shared`] gives the rest.
+    pub fn new_shared(
+        namespace: impl Into<String>,
+        generation: Generation,
+        gateways: Vec<Arc<Gateway>>,
+    ) -> Result<Self, Vec<SnapshotProblem>> {
         let problems = check::problems(&gateways);
         if problems.is_empty() {
-            Ok(Self::seal(namespace.into(), generation, gateways))
+            let known = Known::default();
+            Ok(Self::seal(
+                namespace.into(),
+                generation,
+                gateways,
+                &known,
+                |_| None,
+                None,
+            ))
         } else {
             let gateways = gateways.as_slice();
             Err(problems
@@ -150,8 +175,97 @@ impl Snapshot {
     pub fn sound_part(
         namespace: impl Into<String>,
         generation: Generation,
-        mut gateways: Vec<Gateway>,
+        gateways: Vec<Gateway>,
     ) -> (Self, Vec<SnapshotProblem>) {
+        Self::sound_part_shared(namespace, generation, shared(gateways))
+    }
+
+    /// As [`Snapshot::sound_part`], of gateways that others may hold, too.
+    pub fn sound_part_shared(
+        namespace: impl Into<String>,
+        generation: Generation,
+        gateways: Vec<Arc<Gateway>>,
+    ) -> (Self, Vec<SnapshotProblem>) {
+        let known = Known::default();
+        Self::sound_part_knowing(namespace.into(), generation, gateways, &known)
+    }
+
+    /// As [`Snapshot::sound_part`], in the place of another snapshot, with which it shares what is equal: a change of one gateway
+    /// costs little then.
+    pub fn sound_part_after(
+        before: &Self,
+        namespace: impl Into<String>,
+        generation: Generation,
+        gateways: Vec<Gateway>,
+    ) -> (Self, Vec<SnapshotProblem>) {
+        let gateways = share::with(&before.gateways, gateways);
+        Self::sound_part_shared_after(before, namespace, generation, gateways)
+    }
+
+    /// As [`Snapshot::sound_part_after`], of gateways that others may hold, too.
+    pub fn sound_part_shared_after(
+        before: &Self,
+        namespace: impl Into<String>,
+        generation: Generation,
+        gateways: Vec<Arc<Gateway>>,
+    ) -> (Self, Vec<SnapshotProblem>) {
+        let known = Known {
+            before: Some(before),
+            ..Known::default()
+        };
+        Self::sound_part_knowing(namespace.into(), generation, gateways, &known)
+    }
+
+    /// As [`Snapshot::sound_part`], of gateways that were read from these texts. `digest` is that of all the texts, if known.
+    pub(crate) fn sound_part_of_texts(
+        namespace: String,
+        generation: Generation,
+        gateways: Vec<Arc<Gateway>>,
+        texts: &[&str],
+        digest: Option<Digest>,
+        before: Option<&Self>,
+    ) -> (Self, Vec<SnapshotProblem>) {
+        let known = Known {
+            texts,
+            digest,
+            before,
+        };
+        Self::sound_part_knowing(namespace, generation, gateways, &known)
+    }
+
+    /// What this text says, if all of it is sound. `digest` is that of the text.
+    pub(crate) fn of_text(
+        namespace: String,
+        generation: Generation,
+        text: wire::v1::Text,
+        digest: Digest,
+        before: Option<&Self>,
+    ) -> Option<Self> {
+        let sections = text.sections().iter();
+        let gateways: Arc<[_]> = sections
+            .flat_map(|section| section.gateways().iter().cloned())
+            .collect();
+        let before = before.map(|before| &*before.gateways);
+        is_sound(&gateways, before).then(|| Self {
+            namespace: namespace.into(),
+            generation,
+            digest,
+            gateways,
+            text,
+        })
+    }
+
+    fn sound_part_knowing(
+        namespace: String,
+        generation: Generation,
+        gateways: Vec<Arc<Gateway>>,
+        known: &Known<'_>,
+    ) -> (Self, Vec<SnapshotProblem>) {
+        if is_sound(&gateways, known.before.map(|before| &*before.gateways)) {
+            let text = |index: usize| known.texts.get(index).copied();
+            let sealed = Self::seal(namespace, generation, gateways, known, text, known.digest);
+            return (sealed, Vec::new());
+        }
         let mut found = check::problems(&gateways);
         found.extend(check::consequences(&gateways, &found));
         let refused: HashSet<usize> = found.iter().map(|(index, _)| *index).collect();
@@ -159,26 +273,33 @@ impl Snapshot {
             .into_iter()
             .filter_map(|(index, kind)| named(&gateways, index, kind))
             .collect();
-        let mut index = 0;
-        gateways.retain(|_| {
-            let is_sound = !refused.contains(&index);
-            index += 1;
-            is_sound
-        });
-        debug_assert!(
-            check::problems(&gateways).is_empty(),
-            "what is left has no problems"
-        );
-        (Self::seal(namespace.into(), generation, gateways), problems)
+        let all = gateways.into_iter().enumerate();
+        let (indexes, sound): (Vec<usize>, Vec<_>) =
+            all.filter(|(index, _)| !refused.contains(index)).unzip();
+        debug_assert!(check::problems(&sound).is_empty(), "what is left has no problems");
+        let text = |index: usize| known.texts.get(*indexes.get(index)?).copied();
+        (
+            Self::seal(namespace, generation, sound, known, text, None),
+            problems,
+        )
     }
 
-    fn seal(namespace: String, generation: Generation, gateways: Vec<Gateway>) -> Self {
-        let digest = wire::v1::digest(&gateways);
+    fn seal<'t>(
+        namespace: String,
+        generation: Generation,
+        gateways: Vec<Arc<Gateway>>,
+        known: &Known<'_>,
+        text_of: impl Fn(usize) -> Option<&'t str>,
+        digest: Option<Digest>,
+    ) -> Self {
+        let before = known.before.map(|before| &before.text);
+        let text = wire::v1::Text::of(&gateways, before, text_of);
         Self {
-            namespace,
+            namespace: namespace.into(),
             generation,
-            digest,
-            gateways,
+            digest: digest.unwrap_or_else(|| text.digest()),
+            gateways: gateways.into(),
+            text,
         }
     }
 
@@ -192,18 +313,27 @@ impl Snapshot {
         self.generation
     }
 
-    /// Digest of its gateways.
+    /// Digest of its gateways: of their text as it was read, or as [`wire::v1`] writes it.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
     /// Its gateways, in the order of the document.
-    pub fn gateways(&self) -> &[Gateway] {
+    pub fn gateways(&self) -> &[Arc<Gateway>] {
         &self.gateways
     }
 
+    /// Its gateways as they stand in its document.
+    pub fn sections(&self) -> &[Arc<wire::v1::Section>] {
+        self.text.sections()
+    }
+
+    pub(crate) fn text(&self) -> &wire::v1::Text {
+        &self.text
+    }
+
     /// The gateway of that name.
-    pub fn gateway(&self, name: &str) -> Option<&Gateway> {
+    pub fn gateway(&self, name: &str) -> Option<&Arc<Gateway>> {
         self.gateways.iter().find(|gateway| gateway.name.as_str() == name)
     }
 
@@ -215,7 +345,52 @@ impl Snapshot {
     }
 }
 
-fn named(gateways: &[Gateway], index: usize, kind: SnapshotProblemKind) -> Option<SnapshotProblem> {
+/// What is known of gateways beforehand.
+#[derive(Default)]
+struct Known<'k> {
+    /// The texts that they were read from, in their order; empty: not known.
+    texts: &'k [&'k str],
+    /// Digest of all of them.
+    digest: Option<Digest>,
+    /// The snapshot in whose place they come.
+    before: Option<&'k Snapshot>,
+}
+
+/// Snapshots are equal if they say the same; how their texts are cut does not count.
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(one, two): (&Arc<Gateway>, &Arc<Gateway>)| Arc::ptr_eq(one, two) || one == two;
+        self.namespace == other.namespace
+            && self.generation == other.generation
+            && self.digest == other.digest
+            && self.gateways.len() == other.gateways.len()
+            && self.gateways.iter().zip(&*other.gateways).all(same)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("namespace", &self.namespace)
+            .field("generation", &self.generation)
+            .field("digest", &self.digest)
+            .field("gateways", &self.gateways)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether none has a problem; at a glance if they differ from those of a snapshot (sound, then) only in what concerns no other
+/// gateway.
+fn is_sound(gateways: &[Arc<Gateway>], before: Option<&[Arc<Gateway>]>) -> bool {
+    before.is_some_and(|before| check::is_sound_after(gateways, before))
+        || check::problems(gateways).is_empty()
+}
+
+fn shared(gateways: Vec<Gateway>) -> Vec<Arc<Gateway>> {
+    gateways.into_iter().map(Arc::new).collect()
+}
+
+fn named(gateways: &[Arc<Gateway>], index: usize, kind: SnapshotProblemKind) -> Option<SnapshotProblem> {
     let gateway = gateways.get(index)?.name.clone();
     Some(SnapshotProblem { gateway, kind })
 }

@@ -102,7 +102,7 @@ fn what_is_sound_is_sealed() {
         ("n", Generation(7))
     );
     assert_eq!(snapshot.gateway("b").unwrap().routes.len(), 1);
-    let same = Snapshot::new("other", Generation(8), snapshot.gateways().to_vec()).unwrap();
+    let same = Snapshot::new_shared("other", Generation(8), snapshot.gateways().to_vec()).unwrap();
     assert_eq!(snapshot.digest(), same.digest());
     let less = Snapshot::new("n", Generation(7), vec![sound("a")]).unwrap();
     assert_ne!(snapshot.digest(), less.digest());
@@ -468,14 +468,14 @@ proptest! {
     #[test]
     fn the_sound_part_is_sound_and_nothing_is_lost(gateways in any_gateways()) {
         let (snapshot, problems) = Snapshot::sound_part("n", Generation(1), gateways.clone());
-        let again = Snapshot::new("n", Generation(1), snapshot.gateways().to_vec());
+        let again = Snapshot::new_shared("n", Generation(1), snapshot.gateways().to_vec());
         prop_assert_eq!(again.as_ref(), Ok(&snapshot));
         for gateway in &gateways {
             let is_told = problems.iter().any(|problem| problem.gateway == gateway.name);
-            prop_assert!(is_told || snapshot.gateways().contains(gateway), "{} is lost", gateway.name);
+            prop_assert!(is_told || snapshot.gateways().iter().any(|kept| **kept == *gateway), "{} is lost", gateway.name);
         }
         let is_whole = Snapshot::new("n", Generation(1), gateways.clone()).is_ok();
         prop_assert_eq!(is_whole, problems.is_empty());
-        prop_assert_eq!(is_whole, snapshot.gateways() == gateways);
+        prop_assert_eq!(is_whole, snapshot.gateways().iter().map(|kept| &**kept).eq(&gateways));
     }
 }

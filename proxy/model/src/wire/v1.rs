@@ -2,44 +2,36 @@
 //!
 //! A reader takes any 1.x document and ignores fields that it does not know (they are additions); another
 //! major version is refused. The digest is SHA-256 over the compact JSON of the list `gateways` exactly as
-//! this module writes it, so it does not depend on the generation.
+//! it stands in the document, so it does not depend on the generation.
+//!
+//! A document may lie in parts ([`Parts`]): what is before the gateways, [`Section`]s of whole gateways, and what is after
+//! them. A [`Reader`] reads only parts that are new, and in those only gateways that are new.
 
+mod read;
+mod section;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use thiserror::Error;
+
+pub use read::{Document, Part, Parts, Reader, Reading, read};
+pub use section::Section;
+pub(crate) use section::Text;
 
 use crate::{
     Balance, Condition, ConditionStrength, Digest, EmptyName, GatewayName, GatewayOptions, Generation,
-    InstanceId, InstanceState, Listener, Protocol, Refusal, RouteName, RouteOptions, Snapshot,
-    SnapshotProblemKind, Sticky, Weight,
+    InstanceId, InstanceState, Listener, Protocol, RouteName, RouteOptions, Snapshot, Sticky, Weight,
 };
 
 /// Version that this module writes.
 pub const VERSION: &str = "1.0";
-
-#[derive(Deserialize)]
-struct Document<'a> {
-    version: String,
-    namespace: String,
-    generation: Generation,
-    digest: Digest,
-    #[serde(borrow)]
-    gateways: Vec<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct DocumentOut<'a> {
-    version: &'a str,
-    namespace: &'a str,
-    generation: Generation,
-    digest: Digest,
-    gateways: Vec<Gateway>,
-}
+/// What is before the first gateway of a document in parts.
+const OPENING: &str = ",\"gateways\":[";
+/// What is after the last gateway of a document in parts.
+const CLOSING: &str = "],";
 
 /// A gateway on the wire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,114 +99,59 @@ pub enum WireError {
         /// What its content gives.
         actual: Digest,
     },
+    /// The parts are not what they are said to be.
+    #[error("the parts of the snapshot do not fit together: {0}")]
+    Parts(&'static str),
 }
 
-/// A document that was read: what can be served, and what cannot and why.
-#[derive(Debug)]
-pub struct Reading {
-    /// The gateways that are sound. Its digest is the document's only if nothing was refused and nothing in
-    /// the document is unknown to this program.
-    pub snapshot: Snapshot,
-    /// Digest of the whole document.
-    pub digest: Digest,
-    /// Gateways that were refused.
-    pub refused: Vec<Refusal>,
-}
-
-/// Reads a document.
-///
-/// # Errors
-/// [`WireError`] when the document as a whole is unusable; faults of single gateways are in
-/// [`Reading::refused`].
-pub fn read(bytes: &[u8]) -> Result<Reading, WireError> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: String,
-    }
-    let Version { version } = serde_json::from_slice(bytes)?;
-    if version.split('.').next() != Some("1") {
-        return Err(WireError::Version(version.chars().take(20).collect()));
-    }
-    let document: Document<'_> = serde_json::from_slice(bytes)?;
-    debug_assert_eq!(document.version, version);
-    let actual = digest_of_raw(&document.gateways);
-    if actual != document.digest {
-        return Err(WireError::Digest {
-            stated: document.digest,
-            actual,
-        });
-    }
-    let mut gateways = Vec::with_capacity(document.gateways.len());
-    let mut refused = Vec::new();
-    for (index, raw) in document.gateways.into_iter().enumerate() {
-        let outcome = serde_json::from_str::<Gateway>(raw.get())
-            .map_err(|error| error.to_string())
-            .and_then(|wire| crate::Gateway::try_from(wire).map_err(|error| error.to_string()));
-        match outcome {
-            Ok(gateway) => gateways.push(gateway),
-            Err(reason) => refused.push(Refusal {
-                // The empty name would mean the whole document.
-                gateway: name_in(raw).unwrap_or_else(|| format!("#{index}")),
-                reason,
-            }),
-        }
-    }
-    let (snapshot, problems) = Snapshot::sound_part(document.namespace, document.generation, gateways);
-    let unreadable: HashSet<String> = refused.iter().map(|refusal| refusal.gateway.clone()).collect();
-    refused.extend(problems.into_iter().map(|problem| Refusal {
-        gateway: problem.gateway.to_string(),
-        reason: match problem.kind {
-            SnapshotProblemKind::UnknownTarget { route, target } if unreadable.contains(target.as_str()) => {
-                SnapshotProblemKind::RefusedTarget { route, target }.to_string()
-            }
-            kind => kind.to_string(),
-        },
-    }));
-    Ok(Reading {
-        snapshot,
-        digest: actual,
-        refused,
-    })
-}
-
-fn name_in(raw: &RawValue) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Name {
-        name: String,
-    }
-    let Name { name } = serde_json::from_str(raw.get()).ok()?;
-    (!name.is_empty()).then_some(name)
-}
-
-/// Writes a snapshot.
+/// Writes a snapshot as one text.
 pub fn write(snapshot: &Snapshot) -> Vec<u8> {
-    let document = DocumentOut {
-        version: VERSION,
-        namespace: snapshot.namespace(),
-        generation: snapshot.generation(),
-        digest: snapshot.digest(),
-        gateways: snapshot.gateways().iter().map(Gateway::from).collect(),
-    };
-    serde_json::to_vec(&document).expect("plain data with text keys always serialises")
-}
-
-/// Digest of gateways as this form writes them.
-pub fn digest(gateways: &[crate::Gateway]) -> Digest {
-    let wire: Vec<Gateway> = gateways.iter().map(Gateway::from).collect();
-    Digest::of(&serde_json::to_vec(&wire).expect("plain data with text keys always serialises"))
-}
-
-/// Digest of the list as it stands in the document, so that additions of later minor versions count too.
-fn digest_of_raw(gateways: &[&RawValue]) -> Digest {
-    let mut text = String::from("[");
-    for (index, gateway) in gateways.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        text.push_str(gateway.get());
+    let mut document = Vec::with_capacity(bytes(snapshot));
+    for piece in pieces(snapshot) {
+        document.extend_from_slice(piece.as_bytes());
     }
-    text.push(']');
-    Digest::of(text.as_bytes())
+    document
+}
+
+/// The text that [`write()`] gives, in pieces: without putting them together.
+pub fn pieces(snapshot: &Snapshot) -> impl Iterator<Item = Cow<'_, str>> {
+    let head = format!(
+        r#"{{"version":"{VERSION}","namespace":{},"generation":{},"digest":"{}","gateways":["#,
+        quoted(snapshot.namespace()),
+        snapshot.generation(),
+        snapshot.digest()
+    );
+    let gateways = snapshot.text().pieces().map(Cow::Borrowed);
+    let around = (Cow::Owned(head), Cow::Borrowed("]}"));
+    std::iter::once(around.0).chain(gateways).chain([around.1])
+}
+
+/// What is before the sections when a document is written in parts. The same as long as the namespace is.
+pub fn head(namespace: &str) -> String {
+    format!(
+        r#"{{"version":"{VERSION}","namespace":{}{OPENING}"#,
+        quoted(namespace)
+    )
+}
+
+/// What is after the sections when a document is written in parts.
+pub fn tail(generation: Generation, digest: Digest) -> String {
+    format!(r#"{CLOSING}"generation":{generation},"digest":"{digest}"}}"#)
+}
+
+/// Length of a snapshot's document in bytes, in parts or as one text.
+pub fn bytes(snapshot: &Snapshot) -> usize {
+    let head = head(snapshot.namespace()).len();
+    let tail = tail(snapshot.generation(), snapshot.digest()).len();
+    head + snapshot.text().bytes() + tail
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("text always serialises")
+}
+
+fn gateway_text(gateway: &crate::Gateway) -> String {
+    serde_json::to_string(&Gateway::from(gateway)).expect("plain data with text keys always serialises")
 }
 
 /// Why a gateway on the wire is not one of the model.

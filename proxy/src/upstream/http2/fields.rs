@@ -9,8 +9,11 @@ use http::{
 };
 
 use crate::{
-    h2::fields::{Malformed, is_of_a_connection},
-    http::{framing::Framing, head::Request},
+    h2::{
+        fields::{Malformed, is_of_a_connection, line},
+        message::Body,
+    },
+    http::head::Request,
 };
 
 /// The request whose head was written for the instance.
@@ -65,16 +68,7 @@ fn path(target: &[u8]) -> Result<PathAndQuery, Malformed> {
     PathAndQuery::try_from(encoded).map_err(|_| Malformed)
 }
 
-/// How the body of an answer is written behind its head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
-    /// There is none, or its length is told.
-    Plain,
-    /// In chunks.
-    Chunked,
-}
-
-/// Writes the head of an answer. `is_whole`: no body follows.
+/// Writes the head of an answer. `is_whole`: no body follows. What is not in chunks is plain, also if it is nothing.
 pub(super) fn response(
     status: StatusCode,
     fields: &HeaderMap,
@@ -94,10 +88,7 @@ pub(super) fn response(
         if *name == header::CONTENT_LENGTH && !has_length {
             continue;
         }
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        line(out, name.as_str().as_bytes(), value.as_bytes());
     }
     let has_no_body = is_head_request || status.is_informational() || matches!(status.as_u16(), 204 | 304);
     let body = match (has_no_body || has_length, is_whole) {
@@ -115,19 +106,14 @@ pub(super) fn response(
     Ok(body)
 }
 
-/// Whether no body follows a head.
-pub(super) fn is_whole(framing: Framing) -> bool {
-    matches!(framing, Framing::None | Framing::Length(0))
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-    use super::{Body, request, response};
+    use super::{request, response};
     use crate::{
         config::Limits,
-        h2::fields::Malformed,
+        h2::{fields::Malformed, message::Body},
         http::head::{Request, room},
     };
 

@@ -7,7 +7,7 @@
 //! **Invariants.** Flow control of a stream is that of its body, both ways: what the client does not take is not asked for,
 //! and no stream can use up the window of its connection. Streams of a connection and connections to an instance are bounded.
 //! A connection that the instance is about to close (GOAWAY) gets no new streams; its streams end in peace. One that does
-//! not answer a ping is given up.
+//! not answer a ping is given up; one on which nothing comes while a request on it is given up gets no others meanwhile.
 //!
 //! **Absent.** No push, no priorities, no extended CONNECT: an upgrade is not offered to such an instance.
 

@@ -18,6 +18,7 @@ use tokio::{
     sync::Mutex,
     task::AbortHandle,
 };
+use tokio_util::io::InspectReader;
 
 use super::Stream;
 use crate::{config::Config, error::ErrorKind, upstream::preamble::Secured};
@@ -32,9 +33,15 @@ const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Bytes that wait for the instance to take them, of a stream.
 const SEND_BYTES_MAX: usize = 128 * 1024;
-/// A connection with requests under way is asked so often whether anybody is there, in milliseconds, and has as long to
-/// answer.
+/// A connection with requests under way on which nothing has come for so long is asked whether anybody is there, in
+/// milliseconds, and has as long to answer.
 const PING_MS: u64 = 10_000;
+/// If nothing but the answer has come since the last time it is asked so much later, in milliseconds: servers of gRPC close
+/// connections that are pinged more than thrice within five minutes each while they send nothing.
+const PING_AGAIN_MS: u64 = 330_000;
+/// A connection on which nothing has come for so long when a request on it is given up is in doubt, in milliseconds, give or
+/// take a tick of the worker's clock.
+const SILENCE_MS: u64 = 1_000;
 
 /// See the module.
 pub(crate) struct Sessions {
@@ -59,21 +66,62 @@ struct Session {
     /// When a ping was sent that is not answered, or the last one was answered.
     pinged_ms: u64,
     is_pinged: bool,
+    /// How often something had come when a ping was answered.
+    heard_then: Option<u64>,
     driver: AbortHandle,
 }
 
 #[derive(Default)]
 struct Usage {
     open: Cell<usize>,
+    /// When there was a stream.
     last_ms: Cell<u64>,
+    /// The worker's clock, as of its last tick or the last stream.
+    now_ms: Cell<u64>,
+    /// When something came, by that clock, and how often.
+    heard_ms: Cell<u64>,
+    heard: Cell<u64>,
+    /// Nothing has come since a request was given up, and for a while before: others had better go elsewhere.
+    is_in_doubt: Cell<bool>,
+}
+
+impl Usage {
+    fn hear(&self) {
+        self.heard_ms.set(self.now_ms.get());
+        self.heard.set(self.heard.get() + 1);
+        self.is_in_doubt.set(false);
+    }
 }
 
 /// Counts a stream for as long as it lives.
-pub(super) struct Lease(Rc<Usage>);
+pub(super) struct Lease {
+    usage: Rc<Usage>,
+    since_ms: u64,
+}
+
+impl Lease {
+    fn new(usage: &Rc<Usage>, now_ms: u64) -> Self {
+        usage.open.set(usage.open.get() + 1);
+        usage.last_ms.set(now_ms);
+        usage.now_ms.set(now_ms);
+        Self {
+            usage: Rc::clone(usage),
+            since_ms: now_ms,
+        }
+    }
+
+    /// The stream ends before its answer.
+    pub(super) fn give_up(&self) {
+        let silent_since_ms = self.since_ms.max(self.usage.heard_ms.get());
+        if self.usage.now_ms.get() >= silent_since_ms.saturating_add(SILENCE_MS) {
+            self.usage.is_in_doubt.set(true);
+        }
+    }
+}
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
+        self.usage.open.set(self.usage.open.get() - 1);
     }
 }
 
@@ -142,6 +190,13 @@ impl Sessions {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
+        let usage = Rc::new(Usage::default());
+        let heard = Rc::clone(&usage);
+        let stream = InspectReader::new(stream, move |bytes: &[u8]| {
+            if !bytes.is_empty() {
+                heard.hear();
+            }
+        });
         let (send, mut connection) = client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW_BYTES)
@@ -161,10 +216,11 @@ impl Sessions {
         Ok(Session {
             send,
             is_secure,
-            usage: Rc::default(),
+            usage,
             ping,
             pinged_ms: now_ms,
             is_pinged: false,
+            heard_then: None,
             driver: driver.abort_handle(),
         })
     }
@@ -188,21 +244,22 @@ impl Sessions {
 }
 
 impl Of {
-    /// A stream of the connection with the fewest; `waits`: it may have to wait for the end of another.
+    /// A stream of the connection with the fewest; `waits`: it may have to wait for the end of another, and if there is no
+    /// other connection than those in doubt it is of one of them.
     fn open(&self, now_ms: u64, waits: bool) -> Option<Stream> {
         let mut all = self.all.borrow_mut();
         all.retain_mut(Session::takes_more);
-        let session = all.iter().min_by_key(|session| session.usage.open.get())?;
-        (waits || session.usage.open.get() < session.send.current_max_send_streams().min(STREAMS_MAX))
-            .then(|| session.stream(now_ms))
+        let rank = |usage: &Usage| (usage.is_in_doubt.get(), usage.open.get());
+        let session = all.iter().min_by_key(|session| rank(&session.usage))?;
+        let (is_in_doubt, open) = rank(&session.usage);
+        let has_room = !is_in_doubt && open < session.send.current_max_send_streams().min(STREAMS_MAX);
+        (waits || has_room).then(|| session.stream(now_ms))
     }
 }
 
 impl Session {
     fn stream(&self, now_ms: u64) -> Stream {
-        self.usage.open.set(self.usage.open.get() + 1);
-        self.usage.last_ms.set(now_ms);
-        Stream::new(self.send.clone(), self.is_secure, Lease(Rc::clone(&self.usage)))
+        Stream::new(self.send.clone(), self.is_secure, Lease::new(&self.usage, now_ms))
     }
 
     /// Whether it is neither closed nor about to be. What is under way on one that is goes on without this.
@@ -212,10 +269,16 @@ impl Session {
     }
 
     fn is_kept(&mut self, now_ms: u64, idle_ms_max: u64) -> bool {
+        self.usage.now_ms.set(now_ms);
         if !self.takes_more() {
             return false;
         }
         if self.usage.open.get() == 0 {
+            if self.usage.is_in_doubt.get() {
+                // Its end would wait for somebody who may not be there.
+                self.driver.abort();
+                return false;
+            }
             self.is_pinged = false;
             self.pinged_ms = now_ms;
             return self.usage.last_ms.get().saturating_add(idle_ms_max) >= now_ms;
@@ -229,16 +292,25 @@ impl Session {
             if let Poll::Ready(Ok(_)) = ping.poll_pong(&mut task) {
                 self.is_pinged = false;
                 self.pinged_ms = now_ms;
+                self.heard_then = Some(self.usage.heard.get());
             } else if self.pinged_ms.saturating_add(PING_MS) < now_ms {
                 tracing::warn!("an instance does not answer on a connection of HTTP/2: it is given up");
                 // Its requests fail now, not when their own time is over.
                 self.driver.abort();
                 return false;
             }
-        } else if self.pinged_ms.saturating_add(PING_MS) < now_ms && ping.send_ping(Ping::opaque()).is_ok() {
+            return true;
+        }
+        let is_quiet = self.heard_then == Some(self.usage.heard.get());
+        let pause_ms = if is_quiet { PING_AGAIN_MS } else { PING_MS };
+        let since_ms = self.pinged_ms.max(self.usage.heard_ms.get());
+        if since_ms.saturating_add(pause_ms) < now_ms && ping.send_ping(Ping::opaque()).is_ok() {
             self.is_pinged = true;
             self.pinged_ms = now_ms;
         }
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

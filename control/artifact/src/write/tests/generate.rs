@@ -1,116 +1,22 @@
 //! Artifacts of every kind, with texts that are hard to write.
 
+mod sla;
+mod text;
+
 use indexmap::IndexMap;
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use serde_json::{Map, Value};
-use weir_model::{Condition, ConditionStrength, PathRewrite, Protocol, Sticky, Weight};
+use serde_json::{Map, Value, json};
+use weir_model::{
+    Condition, ConditionStrength, GatewayOptions, PathRewrite, Protocol, RouteOptions, Sticky, Weight,
+    document,
+};
 
+pub(super) use self::text::{text, tree};
+use self::{
+    sla::{cluster_sla, escalation, sla},
+    text::{metadata, name, strict},
+};
 use crate::*;
-
-/// Texts that YAML takes for something else unless they are quoted.
-const NASTY: [&str; 62] = [
-    "",
-    " ",
-    "8080",
-    "yes",
-    "No",
-    "on",
-    "y",
-    "1.0",
-    "1e3",
-    "~",
-    "null",
-    "NULL",
-    "true",
-    ".inf",
-    "-.inf",
-    ".nan",
-    "0x1f",
-    "0o7",
-    "010",
-    "1_000",
-    "12:30",
-    "12:30:45",
-    "2001-01-01",
-    "+1",
-    "-1",
-    "-",
-    "--",
-    "---",
-    "...",
-    "- a",
-    "? a",
-    ": a",
-    "a: b",
-    "a:",
-    "a :b",
-    "#",
-    "# a",
-    "a # b",
-    "a#b",
-    "'a'",
-    "\"a\"",
-    "a'b",
-    "[a]",
-    "{a}",
-    "a, b",
-    "&a",
-    "*a",
-    "!a",
-    "!!str a",
-    "|",
-    ">",
-    "%a",
-    "@a",
-    "`a",
-    "<<",
-    "=",
-    "\\",
-    "$x",
-    "${x}",
-    "\u{85}",
-    "\u{2028}",
-    "\u{feff}",
-];
-
-pub(super) fn text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        select(&NASTY[..]).prop_map(str::to_owned),
-        "\\PC{0,12}",
-        "[ -~]{0,20}",
-        "([a-z#:'\"\\- \t]{0,6}\n){0,4}[a-z ]{0,5}",
-        any::<String>(),
-    ]
-}
-
-fn name() -> impl Strategy<Value = String> {
-    "[A-Za-z0-9_$é][A-Za-z0-9_:.$%-]{0,8}"
-}
-
-fn strict() -> impl Strategy<Value = String> {
-    "p[A-Za-z0-9_:$%-]{0,8}"
-}
-
-pub(super) fn tree() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<u64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        text().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(4, 24, 4, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..4).prop_map(Value::from),
-            vec((text(), inner), 0..4).prop_map(|entries| Value::Object(entries.into_iter().collect())),
-        ]
-    })
-}
-
-fn metadata() -> impl Strategy<Value = Map<String, Value>> {
-    vec((text(), tree()), 0..3).prop_map(|entries| entries.into_iter().collect())
-}
 
 fn dialects() -> impl Strategy<Value = Map<String, Value>> {
     metadata().prop_map(|dialects| {
@@ -243,6 +149,30 @@ fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
     select(texts.to_vec()).prop_map(|text| PathRewrite::parse(text).unwrap())
 }
 
+/// Those of edges, whatever the protocol of the gateway.
+fn route_options() -> impl Strategy<Value = RouteOptions> {
+    let samples = [
+        json!({}),
+        json!({"server_names": ["shop.test", "*.shop.test"], "timeouts": {"idle": "1h", "connect": "250ms"}}),
+        json!({"protocol": "http2", "ejection": {"errors": 3}, "slow_start": "10s", "send_proxy_protocol": "v2"}),
+        json!({"tls": {"server_name": "a", "certificate": {"certificate": "c", "key": "k"}}, "health": {"protocol": "none"}}),
+    ];
+    let read =
+        |sample: serde_json::Value| document::route_options(sample.as_object().unwrap().clone()).unwrap();
+    select(samples.map(read).to_vec())
+}
+
+fn gateway_options() -> impl Strategy<Value = GatewayOptions> {
+    let certificate = json!({"certificate": "c", "key": "k"});
+    let samples = [
+        json!({}),
+        json!({"tls": {"certificates": [certificate], "minimum": "1.3"}, "accept_proxy_protocol": true}),
+    ];
+    let read =
+        |sample: serde_json::Value| document::gateway_options(sample.as_object().unwrap().clone()).unwrap();
+    select(samples.map(read).to_vec())
+}
+
 fn route() -> impl Strategy<Value = Route> {
     let rewrite = prop_oneof![
         text().prop_map(Rewrite::Reference),
@@ -258,27 +188,36 @@ fn route() -> impl Strategy<Value = Route> {
         parts(),
         vec(rewrite, 0..3),
         option::of(name()),
+        route_options(),
     )
-        .prop_map(|(weight, condition, strength, rewrites, balance)| Route {
-            weight: weight.map(|parts| Weight::from_parts(parts).unwrap()),
-            condition,
-            condition_strength: strength.map(|parts| ConditionStrength::from_parts(parts).unwrap()),
-            rewrites,
-            balance,
-            targets: Vec::new(),
-        })
+        .prop_map(
+            |(weight, condition, strength, rewrites, balance, options)| Route {
+                weight: weight.map(|parts| Weight::from_parts(parts).unwrap()),
+                condition,
+                condition_strength: strength.map(|parts| ConditionStrength::from_parts(parts).unwrap()),
+                rewrites,
+                balance,
+                options,
+                targets: Vec::new(),
+            },
+        )
 }
 
 fn gateway_body(path: BoxedStrategy<String>) -> impl Strategy<Value = Gateway> {
     let sticky = select(vec![Sticky::None, Sticky::Route, Sticky::Instance]);
-    (sticky, vec(text(), 0..3), map(path, or_reference(route()))).prop_map(
-        |(sticky, virtual_hosts, routes)| Gateway {
-            sticky,
-            virtual_hosts,
-            routes,
-            ..Gateway::default()
-        },
-    )
+    let parts = (
+        sticky,
+        vec(text(), 0..3),
+        map(path, or_reference(route())),
+        gateway_options(),
+    );
+    parts.prop_map(|(sticky, virtual_hosts, routes, options)| Gateway {
+        sticky,
+        virtual_hosts,
+        routes,
+        options,
+        ..Gateway::default()
+    })
 }
 
 fn gateway() -> impl Strategy<Value = Gateway> {
@@ -402,84 +341,6 @@ fn cluster(runtime: BoxedStrategy<Option<ServiceRuntime>>) -> impl Strategy<Valu
                 health_checks,
             },
         )
-}
-
-/// Content of types that nobody knows: no key that is said otherwise, no null.
-fn parameters() -> impl Strategy<Value = Map<String, Value>> {
-    metadata().prop_map(|mut parameters| {
-        for key in [
-            "name",
-            "kind",
-            "metadata",
-            "type",
-            "escalations",
-            "lookup_name",
-            "reference",
-            "ref",
-        ] {
-            parameters.remove(key);
-        }
-        parameters.retain(|_, value| !value.is_null());
-        parameters
-    })
-}
-
-fn other_type() -> impl Strategy<Value = String> {
-    "[a-z_]{1,3}[0-9]"
-}
-
-fn step<T: std::fmt::Debug + Clone>(
-    number: impl Strategy<Value = T> + Clone,
-) -> impl Strategy<Value = ScaleStep<T>> {
-    (number.clone(), number.clone(), number, option::of(text())).prop_map(
-        |(minimum, maximum, scale_by, target)| ScaleStep {
-            minimum,
-            maximum,
-            scale_by,
-            target,
-        },
-    )
-}
-
-fn escalation() -> impl Strategy<Value = Escalation> {
-    let leaf = prop_oneof![
-        step(any::<u32>()).prop_map(Escalation::ScaleInstances),
-        step((-10_000_i32..10_000).prop_map(|n| f64::from(n) / 16.0)).prop_map(Escalation::ScaleCpu),
-        step(any::<u32>().prop_map(f64::from)).prop_map(Escalation::ScaleMemory),
-        (other_type(), parameters()).prop_map(|(kind, parameters)| Escalation::Other { kind, parameters }),
-    ];
-    leaf.prop_recursive(3, 8, 3, |inner| {
-        let inner = vec(or_reference(inner), 0..3).boxed();
-        prop_oneof![
-            inner.clone().prop_map(Escalation::ToAll),
-            inner.prop_map(Escalation::ToOne)
-        ]
-    })
-}
-
-fn sla() -> impl Strategy<Value = Sla> {
-    let window = any::<[u32; 4]>().prop_map(|[upper_ms, lower_ms, interval_s, cooldown_s]| {
-        SlaRule::ResponseTimeSlidingWindow {
-            upper_ms,
-            lower_ms,
-            interval_s,
-            cooldown_s,
-        }
-    });
-    let rule = prop_oneof![
-        window,
-        Just(SlaRule::EscalationOnly),
-        (other_type(), parameters()).prop_map(|(kind, parameters)| SlaRule::Other { kind, parameters }),
-    ];
-    (rule, option::of(or_reference(escalation()))).prop_map(|(rule, escalation)| Sla { rule, escalation })
-}
-
-fn cluster_sla() -> impl Strategy<Value = ClusterSla> {
-    prop_oneof![
-        sla().prop_map(ClusterSla::Inline),
-        (name(), option::of(or_reference(escalation())))
-            .prop_map(|(name, escalation)| ClusterSla::Reference(SlaReference { name, escalation })),
-    ]
 }
 
 fn schedule() -> impl Strategy<Value = Schedule> {

@@ -6,18 +6,11 @@ use crate::folder::Root;
 fn spec() -> InstanceSpec {
     InstanceSpec {
         id: "shop.front-1_a".to_owned(),
-        labels: BTreeMap::new(),
         deployable_type: "command".to_owned(),
         definition: "sh -c true".to_owned(),
-        environment: BTreeMap::new(),
-        ports: Vec::new(),
-        arguments: Vec::new(),
         cpu: 0.1,
         memory_mb: 64.0,
-        network: None,
-        working_directory: None,
-        health_checks: Vec::new(),
-        dialect: None,
+        ..InstanceSpec::default()
     }
 }
 

@@ -11,6 +11,43 @@ use crate::{
     plan,
 };
 
+/// Stores what actions say.
+pub(super) fn store(
+    deployments: &mut Vec<Deployment>,
+    records: &mut BTreeMap<ServiceKey, ServiceRecord>,
+    actions: &[Action],
+) {
+    for action in actions {
+        for deployment in &mut *deployments {
+            apply(deployment, action);
+        }
+        match action {
+            Action::Record(key, record) => {
+                records.insert(key.clone(), record.clone());
+            }
+            Action::Forget(key) => {
+                records.remove(key);
+            }
+            Action::RemoveDeployment(name) => deployments.retain(|d| d.name != *name),
+            _ => {}
+        }
+    }
+}
+
+/// The instances that are to have traffic.
+pub(super) fn routing(deployments: &[Deployment]) -> BTreeSet<String> {
+    let services = deployments
+        .iter()
+        .flat_map(|deployment| deployment.clusters.values())
+        .flat_map(|cluster| &cluster.services);
+    services
+        .filter_map(|service| service.runtime.as_ref())
+        .flat_map(|runtime| &runtime.instances)
+        .filter(|instance| instance.deployed)
+        .map(|instance| instance.name.clone())
+        .collect()
+}
+
 pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) now_ms: u64,
@@ -144,34 +181,11 @@ impl World {
     }
 
     pub(super) fn store(&mut self, actions: &[Action]) {
-        for action in actions {
-            for deployment in &mut self.deployments {
-                apply(deployment, action);
-            }
-            match action {
-                Action::Record(key, record) => {
-                    self.records.insert(key.clone(), record.clone());
-                }
-                Action::Forget(key) => {
-                    self.records.remove(key);
-                }
-                Action::RemoveDeployment(name) => self.deployments.retain(|d| d.name != *name),
-                _ => {}
-            }
-        }
+        store(&mut self.deployments, &mut self.records, actions);
     }
 
     pub(super) fn publish(&mut self) {
-        self.published = self
-            .deployments
-            .iter()
-            .flat_map(|deployment| deployment.clusters.values())
-            .flat_map(|cluster| &cluster.services)
-            .filter_map(|service| service.runtime.as_ref())
-            .flat_map(|runtime| &runtime.instances)
-            .filter(|instance| instance.deployed)
-            .map(|instance| instance.name.clone())
-            .collect();
+        self.published = routing(&self.deployments);
         if self.agents_follow {
             self.acknowledged = self.published.clone();
         }

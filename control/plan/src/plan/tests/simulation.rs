@@ -1,15 +1,20 @@
 //! The planner among faults: instances exit at once, die later, never become healthy, are removed, renamed or stopped
 //! by somebody, starts are slow or refused, the driver is away, agents are silent, requests last long, the process is
 //! killed at any step. After the faults end the world must come to what is wanted; and at no time may a rule be broken
-//! (`world` asserts those). Set `WEIR_SIMULATION_SEEDS` for more schedules than the usual ones.
+//! (`rules` asserts those). Set `WEIR_SIMULATION_SEEDS` for more schedules than the usual ones.
 
+mod faults;
+mod rules;
 mod world;
 
 use std::collections::BTreeSet;
 
 use weir_artifact::{Intention, OrReference, Phase};
 
-use self::world::{Faults, Simulation, initiate, redefine};
+use self::{
+    faults::Faults,
+    world::{Simulation, initiate, redefine},
+};
 use crate::Stage;
 
 /// Schedules of each kind.

@@ -196,12 +196,14 @@ mod against_requests {
                     };
                     patterns
                         .iter()
-                        .any(|pattern| super::super::fits(&path, *how, pattern))
+                        .any(|pattern| super::super::text::fits(&path, *how, pattern))
                 }
                 (Fetch::Path, Matcher::Regex(all)) => all.iter().any(|regex| regex.is_match(path.as_bytes())),
-                (Fetch::Path, Matcher::Length(ranges)) => super::super::covers(ranges, path.len() as i64),
+                (Fetch::Path, Matcher::Length(ranges)) => {
+                    super::super::tie::covers(ranges, path.len() as i64)
+                }
                 (Fetch::HeaderCount(_) | Fetch::FullHeaderCount(_), Matcher::Integer(ranges)) => {
-                    super::super::covers(ranges, headers)
+                    super::super::tie::covers(ranges, headers)
                 }
                 (Fetch::FullHeader(_), Matcher::Found) => headers > 0,
                 other => panic!("{other:?}"),

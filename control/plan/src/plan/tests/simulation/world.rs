@@ -4,83 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weir_artifact::{Deployment, Intention, OrReference, Phase, Service, ServiceStatus};
 
-use super::super::harness::running;
+use super::{
+    super::harness::{routing, running, store},
+    faults::{Dice, Faults},
+};
 use crate::{
     Action, Desired, Held, InFlight, LifeState, Observed, SeenHealth, SeenInstance, ServiceKey,
-    ServiceRecord, Settings, StartFailure, StartFailureKind, apply,
+    ServiceRecord, Settings, StartFailure, StartFailureKind,
     fixtures::{With, breed, deployment, gateway_with_port, scale, service},
     pause, plan,
 };
-
-/// A generator of numbers that is the same everywhere (xorshift).
-pub(super) struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        (self.roll() >> 11) % limit
-    }
-
-    pub(super) fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-}
-
-/// How often what goes wrong, in percent; each schedule has its own.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Faults {
-    /// An instance exits as soon as it runs.
-    pub(super) exits_at_once: u64,
-    /// An instance never becomes healthy.
-    pub(super) never_healthy: u64,
-    /// In thousandths of a tick: an instance dies, is removed, renamed or stopped by somebody, or falls ill.
-    pub(super) dies_later: u64,
-    /// A start fails.
-    pub(super) start_fails: u64,
-    /// Of those, for good.
-    pub(super) undefined: u64,
-    /// The driver goes away for some ticks.
-    pub(super) driver_down: u64,
-    /// Control ends at any step.
-    pub(super) killed: u64,
-    /// Agents do not look at the store.
-    pub(super) silent_agents: u64,
-    /// Agents do not tell their requests.
-    pub(super) mute_agents: u64,
-    /// The store cannot be read by control.
-    pub(super) store_away: u64,
-    /// Calls of the driver, publications and agents take another tick.
-    pub(super) slow: u64,
-    /// Somebody changes scale or definition.
-    pub(super) changes: u64,
-}
-
-impl Faults {
-    /// A mixture of its own for each schedule: some faults often, some never.
-    pub(super) fn of(dice: &mut Dice) -> Self {
-        let mut often = |most: u64| if dice.percent(50) { dice.below(most) + 1 } else { 0 };
-        Self {
-            exits_at_once: often(40),
-            never_healthy: often(30),
-            dies_later: often(40),
-            start_fails: often(40),
-            undefined: often(20),
-            driver_down: often(6),
-            killed: often(15),
-            silent_agents: often(80),
-            mute_agents: often(50),
-            store_away: often(40),
-            slow: often(60),
-            changes: often(8),
-        }
-    }
-}
 
 #[derive(Default)]
 struct Agent {
@@ -128,7 +61,7 @@ pub(super) fn shop() -> Deployment {
 
 impl Simulation {
     pub(super) fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut dice = Dice::new(seed);
         let faults = Faults::of(&mut dice);
         Self {
             dice,
@@ -190,7 +123,7 @@ impl Simulation {
             self.life_of(id);
         }
         if !self.dice.percent(faults.slow) {
-            self.published = self.desired_routing();
+            self.published = routing(&self.deployments);
         }
         for index in 0..self.agents.len() {
             self.agent_works(index);
@@ -315,22 +248,12 @@ impl Simulation {
         }
     }
 
-    fn desired_routing(&self) -> BTreeSet<String> {
-        let services = self
-            .deployments
-            .iter()
-            .flat_map(|d| d.clusters.values())
-            .flat_map(|c| &c.services);
-        services
-            .filter_map(|service| service.runtime.as_ref())
-            .flat_map(|runtime| &runtime.instances)
-            .filter(|instance| instance.deployed)
-            .map(|instance| instance.name.clone())
-            .collect()
-    }
-
     fn observed(&mut self) -> Observed {
-        let mut held: BTreeSet<String> = self.published.union(&self.desired_routing()).cloned().collect();
+        let mut held: BTreeSet<String> = self
+            .published
+            .union(&routing(&self.deployments))
+            .cloned()
+            .collect();
         let mut by_instance: BTreeMap<String, u64> = BTreeMap::new();
         for agent in &self.agents {
             held.extend(agent.serves.iter().cloned());
@@ -365,7 +288,7 @@ impl Simulation {
         };
         if self.driver_away_ticks > 0 {
             let actions = pause(&desired, "connection refused", self.now_ms);
-            self.store(&actions);
+            store(&mut self.deployments, &mut self.records, &actions);
             return;
         }
         let observed = self.observed();
@@ -391,7 +314,7 @@ impl Simulation {
             self.log.push("killed before the commit".to_owned());
             return self.restart();
         }
-        self.store(&actions);
+        store(&mut self.deployments, &mut self.records, &actions);
         for action in actions {
             let call = matches!(action, Action::Start(_) | Action::Stop { .. });
             if call && self.is_killed() {
@@ -441,24 +364,6 @@ impl Simulation {
         assert!(self.stopping.insert(id), "stopped twice at a time");
     }
 
-    fn store(&mut self, actions: &[Action]) {
-        for action in actions {
-            for deployment in &mut self.deployments {
-                apply(deployment, action);
-            }
-            match action {
-                Action::Record(key, record) => {
-                    self.records.insert(key.clone(), record.clone());
-                }
-                Action::Forget(key) => {
-                    self.records.remove(key);
-                }
-                Action::RemoveDeployment(name) => self.deployments.retain(|d| d.name != *name),
-                _ => {}
-            }
-        }
-    }
-
     fn is_killed(&mut self) -> bool {
         self.steps += 1;
         if self.killed_at_step == Some(self.steps) {
@@ -472,80 +377,6 @@ impl Simulation {
     /// Whether control was killed at the step that was asked for.
     pub(super) fn was_killed(&self) -> bool {
         self.killed_at_step.is_none()
-    }
-
-    /// Nothing is said to be done but what the driver showed to be so.
-    fn success_was_observed(&self, actions: &[Action], observed: &Observed) {
-        for action in actions {
-            let Action::Runtime(key, runtime) = action else {
-                continue;
-            };
-            let why = &runtime.status.notification;
-            match runtime.status.phase {
-                Phase::Done => {
-                    assert_eq!(*why, None, "{key}");
-                    assert_eq!(runtime.instances.len(), self.target(key), "{key}");
-                    for instance in &runtime.instances {
-                        let seen = observed.instances.get(&instance.name);
-                        assert!(
-                            instance.deployed && seen.is_some_and(|seen| seen.state == LifeState::Running),
-                            "{key} is done without {}: {seen:?}",
-                            instance.name
-                        );
-                    }
-                }
-                Phase::Updating | Phase::Failed => {
-                    assert!(
-                        why.as_ref().is_some_and(|why| !why.is_empty()),
-                        "{key} says no reason"
-                    );
-                }
-                Phase::Initiated => panic!("{key}: nothing was done, yet it was stored"),
-            }
-        }
-    }
-
-    fn target(&self, key: &ServiceKey) -> usize {
-        let cluster = self.deployments.iter().find_map(|d| d.clusters.get(&key.cluster));
-        let service = cluster.and_then(|c| c.services.iter().find(|s| s.name() == key.service));
-        match service.and_then(|service| service.scale.clone()) {
-            Some(OrReference::Inline(scale)) => scale.instances as usize,
-            _ => 0,
-        }
-    }
-
-    /// What must hold at any time.
-    fn check(&self) {
-        let mut ids = BTreeSet::new();
-        for (key, record) in &self.records {
-            let target = self.target(key);
-            let mut forms: BTreeMap<&str, usize> = BTreeMap::new();
-            for instance in &record.instances {
-                assert!(ids.insert(&instance.id), "{} is there twice", instance.id);
-                if instance.stage.is_current() && !instance.ill {
-                    *forms.entry(&instance.fingerprint).or_default() += 1;
-                }
-            }
-            let failed = self.deployments.iter().all(|deployment| {
-                deployment
-                    .clusters
-                    .get(&key.cluster)
-                    .and_then(|cluster| cluster.services.iter().find(|s| s.name() == key.service))
-                    .and_then(|service| service.runtime.as_ref())
-                    .is_none_or(|runtime| runtime.status.phase == Phase::Failed)
-            });
-            // An ill one that recovers stands beside its successor until the next run.
-            let recovering = record
-                .instances
-                .iter()
-                .any(|instance| instance.unhealthy_since_ms.is_some());
-            for (form, count) in forms {
-                assert!(
-                    failed || recovering || count <= target,
-                    "{key}: {count} of {form} instead of {target}"
-                );
-            }
-        }
     }
 
     /// The process ends and begins again: a call under way was executed or not, nobody remembers.
