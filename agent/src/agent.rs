@@ -206,7 +206,10 @@ impl Agent {
         let listeners = self.proxy.share().await;
         let successor = successor.clone();
         // The successor begins with what is on disk, and saves there from then on.
-        self.saver.hold().await;
+        self.saver
+            .hold()
+            .await
+            .context("what is served cannot be saved for the successor")?;
         let offering = tokio::task::spawn_blocking(move || handover::offer(&successor, &named, &listeners));
         let offered = offering
             .await

@@ -7,7 +7,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use weir_model::{Gateway, Generation, Refusal, Snapshot, wire};
+use weir_model::{Digest, Gateway, Generation, Refusal, Snapshot, wire};
 use weir_proxy::Proxy;
 use weir_store::protocol::PublishedParts;
 
@@ -30,6 +30,8 @@ pub(crate) struct Feed {
     /// are made up at each start.
     numbered: bool,
     served: Option<Served>,
+    /// Given to the proxy, which may serve it already, and not yet noted as served.
+    applying: Option<Served>,
     /// Of the document served: refused on reading.
     refused_reading: Vec<Refusal>,
     /// Of the document served: refused by the proxy.
@@ -48,6 +50,7 @@ impl Feed {
             reader: wire::v1::Reader::default(),
             numbered,
             served: None,
+            applying: None,
             refused_reading: Vec::new(),
             refused_serving: Vec::new(),
         }
@@ -76,28 +79,50 @@ impl Feed {
         self.apply(served).await;
     }
 
+    /// Whether anything is served.
+    pub(crate) fn serves(&self) -> bool {
+        self.served.is_some()
+    }
+
+    /// Takes what the store has without its document, if it is what is served, with nothing refused. Whether it is.
+    pub(crate) fn take_again(&mut self, generation: Generation, digest: Digest) -> bool {
+        let Some(served) = &mut self.served else {
+            return false;
+        };
+        if served.digest != digest || !served.complete || !self.refused_serving.is_empty() {
+            return false;
+        }
+        // Nothing to do but to say that it is served under this number too. Numbers do not go back.
+        if generation > served.snapshot.generation() {
+            let snapshot = served.snapshot.clone().with_generation(generation);
+            served.snapshot = snapshot;
+            self.saver.save(served.clone());
+        }
+        self.tell();
+        true
+    }
+
+    /// Hands what the proxy may serve already to the saver, after [`Feed::take`] or [`Feed::retry`] was dropped half done.
+    pub(crate) fn save_rest(&mut self) {
+        if let Some(served) = self.applying.take() {
+            self.saver.save(served);
+        }
+    }
+
     /// Takes what the store has.
     pub(crate) async fn take(&mut self, published: PublishedParts) {
         let (generation, digest) = (published.generation, published.digest);
-        if let Some(served) = &mut self.served {
+        if self.take_again(generation, digest) {
+            return;
+        }
+        if let Some(served) = &self.served {
             let now = served.snapshot.generation();
-            let same = served.digest == digest;
-            if self.numbered && generation <= now && !same {
+            if self.numbered && generation <= now && served.digest != digest {
                 let reason = format!(
                     "generation went back: {generation} is published with another content than generation {now}, \
                      which is served; publish a generation above {now}"
                 );
                 self.refuse(Some(generation), &reason);
-                return;
-            }
-            if same && served.complete && self.refused_serving.is_empty() {
-                // Nothing to do but to say that it is served under this number too.
-                if generation > now {
-                    let snapshot = served.snapshot.clone().with_generation(generation);
-                    served.snapshot = snapshot;
-                    self.saver.save(served.clone());
-                }
-                self.tell();
                 return;
             }
         }
@@ -161,15 +186,18 @@ impl Feed {
     /// A document that cannot be used at all.
     pub(crate) fn refuse(&self, generation: Option<Generation>, reason: &str) {
         let number = generation.map(|generation| generation.0);
-        tracing::error!(
-            generation = number,
-            reason,
-            "what is published is refused as a whole"
-        );
-        self.status.refuses(generation, reason);
+        // It is tried again and again.
+        if self.status.refuses(generation, reason) {
+            tracing::error!(
+                generation = number,
+                reason,
+                "what is published is refused as a whole"
+            );
+        }
     }
 
     async fn apply(&mut self, served: Served) {
+        self.applying = Some(served.clone());
         let applied = self
             .proxy
             .apply_keeping(&served.snapshot, served.digest, &[])
@@ -191,6 +219,7 @@ impl Feed {
         }
         self.refused_serving = applied.refused;
         self.served = Some(served);
+        self.applying = None;
         self.tell();
     }
 
@@ -241,4 +270,125 @@ fn keeping(
         reason: format!("its last good form does not fit any more: {}", problem.kind),
     }));
     (snapshot, refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, path::Path, sync::Arc};
+
+    use weir_model::{AgentId, Gateway, GatewayName, Generation, Listener, Protocol, Snapshot, Sticky};
+    use weir_proxy::Proxy;
+    use weir_store::{Expect, Store, memory::Memory, protocol};
+
+    use super::{Feed, Served};
+    use crate::{follow::Follower, last_good::LastGood, status::Status};
+
+    fn served(generation: u64, gateways: Vec<Gateway>) -> Served {
+        let snapshot = Snapshot::new("test", Generation(generation), gateways).unwrap();
+        Served {
+            digest: snapshot.digest(),
+            snapshot,
+            complete: true,
+        }
+    }
+
+    fn gateway(address: &str, port: u16) -> Gateway {
+        Gateway {
+            options: weir_model::GatewayOptions::default(),
+            name: GatewayName::new("shop").unwrap(),
+            protocol: Protocol::Http,
+            listener: Some(Listener {
+                address: address.parse().unwrap(),
+                port,
+            }),
+            virtual_hosts: Vec::new(),
+            sticky: Sticky::None,
+            routes: Vec::new(),
+        }
+    }
+
+    fn feed(folder: &Path) -> (Proxy, Feed, Arc<Status>) {
+        let id = AgentId::new("edge").unwrap();
+        let status = Arc::new(Status::new(id, String::new(), "memory", String::new()));
+        let config = weir_proxy::Config {
+            workers: 1,
+            ..weir_proxy::Config::default()
+        };
+        let proxy = Proxy::start(config).unwrap();
+        let last_good = LastGood::in_folder(folder);
+        let feed = Feed::new(proxy.clone(), last_good, Arc::clone(&status), true);
+        (proxy, feed, status)
+    }
+
+    #[tokio::test]
+    async fn what_is_served_already_is_saved_though_its_applying_was_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (proxy, mut feed, _) = feed(folder.path());
+        // Another address of the port is somebody else's, so that the port cannot be had on all addresses.
+        let other = TcpListener::bind("127.0.0.2:0").unwrap();
+        let port = other.local_addr().unwrap().port();
+        feed.apply(served(1, vec![gateway("127.0.0.1", port)])).await;
+        let second = served(2, vec![gateway("0.0.0.0", port)]);
+        {
+            let mut applying = Box::pin(feed.apply(second.clone()));
+            assert!(
+                futures::poll!(&mut applying).is_pending(),
+                "it waits for the port"
+            );
+        }
+        assert_eq!(proxy.serving().0, Generation(2));
+        feed.save_rest();
+        feed.saver().flush().await;
+        assert_eq!(LastGood::in_folder(folder.path()).load(), Ok(Some(second)));
+    }
+
+    #[tokio::test]
+    async fn what_is_served_already_is_taken_by_its_manifest_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = served(3, Vec::new());
+        LastGood::in_folder(folder.path()).save(&first).unwrap();
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let published = first.snapshot.clone().with_generation(Generation(4));
+        protocol::publish(&*store, "", &published, None).await.unwrap();
+        let manifest = protocol::manifest_key("");
+        for entry in store.list("").await.unwrap().0 {
+            if entry.key != manifest {
+                store.delete(&entry.key, Expect::Any).await.unwrap();
+            }
+        }
+        let (_proxy, mut feed, status) = feed(folder.path());
+        feed.begin().await;
+        let mut follower = Follower {
+            store: Arc::clone(&store),
+            prefix: String::new(),
+            feed,
+            status: Arc::clone(&status),
+            reader: protocol::Reader::new(),
+            taken: None,
+        };
+        let found = store.place(&manifest).await.unwrap();
+        follower.at(found).await.unwrap();
+        assert_eq!(follower.taken, found);
+        let told = status.acknowledgement();
+        assert_eq!(
+            (told.generation, told.digest),
+            (Generation(4), Some(first.digest))
+        );
+        assert!(told.refused.is_empty(), "{told:?}");
+        // Other content is read.
+        store.delete(&manifest, Expect::Any).await.unwrap();
+        let shop = Gateway {
+            listener: None,
+            virtual_hosts: vec!["shop.example".to_owned()],
+            ..gateway("127.0.0.1", 1)
+        };
+        let other = served(5, vec![shop]);
+        protocol::publish(&*store, "", &other.snapshot, None)
+            .await
+            .unwrap();
+        follower.taken = None;
+        let found = store.place(&manifest).await.unwrap();
+        follower.at(found).await.unwrap();
+        assert_eq!(status.acknowledgement().digest, Some(other.digest));
+    }
 }

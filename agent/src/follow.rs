@@ -49,6 +49,7 @@ impl Follower {
             }
         };
         shutdown.run_until_cancelled(following).await;
+        self.feed.save_rest();
         self.feed.saver().flush().await;
     }
 
@@ -86,7 +87,7 @@ impl Follower {
     }
 
     /// The manifest is at that place in the store's history, or not there.
-    async fn at(&mut self, found: Option<Revision>) -> Result<(), ProtocolError> {
+    pub(crate) async fn at(&mut self, found: Option<Revision>) -> Result<(), ProtocolError> {
         let news = self.status.published(found.is_some());
         if found.is_none() {
             if news {
@@ -96,6 +97,9 @@ impl Follower {
             return Ok(());
         }
         if found == self.taken {
+            return Ok(());
+        }
+        if self.taken.is_none() && self.feed.serves() && self.is_served().await? {
             return Ok(());
         }
         let reading = self.reader.read(&*self.store, &self.prefix);
@@ -115,6 +119,23 @@ impl Follower {
             self.feed.take(published).await;
         }
         Ok(())
+    }
+
+    /// After a start: what the disk had may be what is published. Takes it then, without reading it all.
+    async fn is_served(&mut self) -> Result<bool, ProtocolError> {
+        let (manifest, revision) = match in_time(protocol::manifest(&*self.store, &self.prefix)).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(false),
+            // Whoever reads it all says what is wrong with it.
+            Err(error) if error.is_content() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if !self.feed.take_again(manifest.generation, manifest.digest) {
+            return Ok(false);
+        }
+        self.status.content(None);
+        self.taken = Some(revision);
+        Ok(true)
     }
 
     fn lost(&self, error: &ProtocolError) {

@@ -92,8 +92,8 @@ impl Status {
         });
     }
 
-    /// A whole document was refused; what was served before is served on.
-    pub(crate) fn refuses(&self, seen: Option<Generation>, reason: &str) {
+    /// A whole document was refused; what was served before is served on. True if that is news.
+    pub(crate) fn refuses(&self, seen: Option<Generation>, reason: &str) -> bool {
         let refusal = shortened(&Refusal {
             gateway: String::new(),
             reason: reason.to_owned(),
@@ -103,7 +103,7 @@ impl Status {
             let same = now.seen == seen && now.refused == [refusal.clone()];
             (now.seen, now.refused) = (seen, vec![refusal]);
             !same
-        });
+        })
     }
 
     /// The store has said what is published.
@@ -251,9 +251,26 @@ fn unix_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use weir_model::AgentId;
+    use weir_model::{AgentId, Digest, Generation};
 
     use super::Status;
+
+    #[test]
+    fn a_refusal_is_news_once() {
+        let status = Status::new(
+            AgentId::new("edge").unwrap(),
+            String::new(),
+            "memory",
+            String::new(),
+        );
+        assert!(status.refuses(None, "a chunk is not there"));
+        assert!(!status.refuses(None, "a chunk is not there"));
+        assert!(status.refuses(Some(Generation(2)), "a chunk is not there"));
+        assert!(!status.refuses(None, "a chunk is not there"));
+        assert!(status.refuses(None, "another"));
+        status.serves(Generation(2), Digest::of(b"it"), &[]);
+        assert!(status.refuses(None, "another"), "again, after it was over");
+    }
 
     #[test]
     fn the_figures_match_the_golden_text() {

@@ -129,7 +129,8 @@ impl State {
         }
         let order = self.order.lock().await;
         step("before a commit");
-        let events = self.persist.commit(writes, events).await?;
+        let committed = self.persist.commit(writes, events).await;
+        let events = committed.inspect_err(|error| self.leader.refused(error))?;
         step("after a commit");
         for event in &events {
             // Nobody listening is fine.

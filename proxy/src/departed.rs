@@ -7,6 +7,7 @@
 //! [`KEPT`]: a request that was routed by an old table has long begun then.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use weir_model::{DepartedFrame, GatewayName, InstanceId, RouteName};
 
 use crate::{
     live::EndpointLive,
-    table::{Gateway, Next, Table},
+    table::{Next, Table},
 };
 
 /// How long an instance without requests is remembered.
@@ -28,8 +29,6 @@ pub(crate) struct Departed(Mutex<Vec<Entry>>);
 #[derive(Debug)]
 struct Entry {
     gateway: GatewayName,
-    /// Place of the gateway in tables.
-    slot: u32,
     route: RouteName,
     instance: InstanceId,
     live: Arc<EndpointLive>,
@@ -45,10 +44,21 @@ impl Entry {
 impl Departed {
     /// Notes what `before` has and `after` has not.
     pub(crate) fn note(&self, before: &Table, after: &Table, now: Instant) {
+        // Each is of one route of one gateway for good.
+        let stay: HashSet<*const EndpointLive> = before
+            .changes(after)
+            .filter_map(|(_, gateway)| gateway)
+            .flat_map(|gateway| gateway.routes.iter())
+            .flat_map(|route| match &route.next {
+                Next::Endpoints(endpoints) => &*endpoints.all,
+                Next::Gateway(_) => &[],
+            })
+            .map(|endpoint| Arc::as_ptr(&endpoint.live))
+            .collect();
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| {
             let is_kept = now.saturating_duration_since(entry.since) < KEPT || entry.in_flight() > 0;
-            is_kept && !has(after, entry)
+            is_kept && !stay.contains(&Arc::as_ptr(&entry.live))
         });
         for gateway in before.changes(after).filter_map(|(gateway, _)| gateway) {
             for (source, route) in gateway.source.routes.iter().zip(&gateway.routes) {
@@ -56,17 +66,16 @@ impl Departed {
                     continue;
                 };
                 for endpoint in &endpoints.all {
-                    let entry = Entry {
+                    if stay.contains(&Arc::as_ptr(&endpoint.live)) {
+                        continue;
+                    }
+                    entries.push(Entry {
                         gateway: gateway.name().clone(),
-                        slot: gateway.live.slot,
                         route: source.name.clone(),
                         instance: endpoint.id.clone(),
                         live: Arc::clone(&endpoint.live),
                         since: now,
-                    };
-                    if !has(after, &entry) {
-                        entries.push(entry);
-                    }
+                    });
                 }
             }
         }
@@ -88,25 +97,4 @@ impl Departed {
             })
             .collect()
     }
-}
-
-/// Whether the table has this very instance: its figures are in the frame of its route then.
-fn has(table: &Table, entry: &Entry) -> bool {
-    let gateway = table.gateway(entry.slot);
-    let Some(gateway) = gateway.filter(|gateway| *gateway.name() == entry.gateway) else {
-        return false;
-    };
-    endpoints(gateway, &entry.route).any(|live| Arc::ptr_eq(live, &entry.live))
-}
-
-fn endpoints<'a>(gateway: &'a Gateway, route: &'a RouteName) -> impl Iterator<Item = &'a Arc<EndpointLive>> {
-    let routes = gateway.source.routes.iter().zip(&gateway.routes);
-    routes
-        .filter(move |(source, _)| source.name == *route)
-        .filter_map(|(_, route)| match &route.next {
-            Next::Endpoints(endpoints) => Some(&endpoints.all),
-            Next::Gateway(_) => None,
-        })
-        .flatten()
-        .map(|endpoint| &endpoint.live)
 }

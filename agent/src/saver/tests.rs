@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use weir_model::{AgentId, Generation, Snapshot};
 
-use super::{PAUSE, Saver};
+use super::{FLUSH_MAX, PAUSE, Saver};
 use crate::{
     last_good::{LastGood, Served},
     status::Status,
@@ -106,7 +106,7 @@ async fn nothing_is_saved_while_another_process_takes_over() {
     let folder = tempfile::tempdir().unwrap();
     let (saver, _) = saver(folder.path());
     saver.save(served(1));
-    saver.hold().await;
+    saver.hold().await.unwrap();
     assert_eq!(on_disk(folder.path()), Some(1), "what was served before is");
     // The other process.
     LastGood::in_folder(folder.path()).save(&served(9)).unwrap();
@@ -115,6 +115,37 @@ async fn nothing_is_saved_while_another_process_takes_over() {
     assert_eq!(on_disk(folder.path()), Some(9));
     saver.release();
     is_on_disk(folder.path(), 2).await;
+}
+
+#[tokio::test]
+async fn a_save_that_was_held_off_at_the_last_moment_does_not_happen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (saver, _) = saver(folder.path());
+    let disk = Arc::clone(&saver.disk).lock_owned().await;
+    saver.save(served(1));
+    // It waits for the disk.
+    sleep(Duration::from_millis(50)).await;
+    saver.wanted.send_modify(|wanted| wanted.held = true);
+    drop(disk);
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(on_disk(folder.path()), None);
+    saver.release();
+    is_on_disk(folder.path(), 1).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_waited_for_within_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let (saver, _) = saver(folder.path());
+    // As if a save hung.
+    let disk = Arc::clone(&saver.disk).lock_owned().await;
+    saver.save(served(1));
+    let waiting = async { tokio::join!(saver.flush(), saver.hold()) };
+    let ((), held) = timeout(FLUSH_MAX * 2, waiting).await.expect("it is bounded");
+    assert_eq!(held.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    // It is not held then.
+    drop(disk);
+    is_on_disk(folder.path(), 1).await;
 }
 
 #[tokio::test]

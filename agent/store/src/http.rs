@@ -5,11 +5,13 @@
 //! whose packets vanish is noticed in [`SILENCE_MAX`], and a large answer may take as long as it flows.
 
 use std::{
+    pin::pin,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use futures::future::{Either, select};
 use reqwest::{Client, Method, Response, StatusCode, header::HeaderMap, redirect};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout};
@@ -18,6 +20,9 @@ use crate::{StoreError, address::Address, tls};
 
 /// Longest silence before the answer's head or within its body.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Longest silence before another endpoint is asked as well what may be asked again: a member that was cut off costs its clients no
+/// more. The first may still answer: a store that is slow everywhere is no worse off.
+const SILENCE_AMONG_OTHERS: Duration = Duration::from_millis(700);
 /// An endpoint that was silent for so long when the question was given up is not asked next.
 const LEFT_AFTER: Duration = Duration::from_millis(500);
 /// Longest time to connect.
@@ -127,9 +132,14 @@ impl Http {
                 since: Instant::now(),
                 is_open: question.patience.is_zero(),
             };
-            let outcome = match self.once(at, question).await {
-                Ok(response) => read(response).await.map_err(|error| (error, true)),
-                Err(failure) => Err(failure),
+            // A question that waits on purpose says nothing about who is silent.
+            let has_another =
+                question.repeatable && question.patience.is_zero() && tries < self.endpoints.len();
+            let outcome = if has_another {
+                tries += 1;
+                self.with_another(at, question, &read).await
+            } else {
+                self.read_from(at, question, &read).await
             };
             asked.is_open = false;
             let (error, seen) = match outcome {
@@ -141,6 +151,46 @@ impl Http {
                 return Err(error);
             }
         }
+    }
+
+    /// One endpoint, and the next one as well if the first is silent for long.
+    async fn with_another<T>(
+        &self,
+        at: usize,
+        question: &Question<'_>,
+        read: &impl AsyncFn(Response) -> Result<T, StoreError>,
+    ) -> Result<T, (StoreError, bool)> {
+        let next = (at + 1) % self.endpoints.len();
+        let mut first = pin!(self.read_from(at, question, read));
+        let early = timeout(SILENCE_AMONG_OTHERS, &mut first).await;
+        if let Ok(Ok(read)) = early {
+            return Ok(read);
+        }
+        self.leave(at);
+        let mut second = pin!(self.read_from(next, question, read));
+        let outcome = match early {
+            Ok(_) => second.await,
+            Err(_) => match select(&mut first, &mut second).await {
+                Either::Left((Err(_), _)) => second.await,
+                Either::Right((Err(_), _)) => first.await,
+                Either::Left((outcome, _)) | Either::Right((outcome, _)) => outcome,
+            },
+        };
+        if outcome.is_err() {
+            self.leave(next);
+        }
+        outcome
+    }
+
+    /// Asks one endpoint and reads its answer; with an error, whether it may have seen the question.
+    async fn read_from<T>(
+        &self,
+        at: usize,
+        question: &Question<'_>,
+        read: &impl AsyncFn(Response) -> Result<T, StoreError>,
+    ) -> Result<T, (StoreError, bool)> {
+        let response = self.once(at, question).await?;
+        read(response).await.map_err(|error| (error, true))
     }
 
     /// The next endpoint is asked from now on, unless somebody has chosen another meanwhile.
@@ -267,3 +317,6 @@ pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static)
 pub(crate) fn late() -> StoreError {
     StoreError::Unavailable("no answer in time".into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -241,12 +241,16 @@ impl Generate {
     /// Makes a breed the only service of a cluster; the cluster's gateways, SLA and the rest stay.
     fn service(&self, tree: &mut Map<String, Value>, cluster: &str, breed: &str) {
         let clusters = table(tree, "clusters");
-        let short = clusters
-            .get(cluster)
-            .is_some_and(|cluster| cluster.get("services").is_none());
-        if short {
-            // A cluster without `services` is its service.
-            clusters.remove(cluster);
+        if let Some(Value::Object(short)) = clusters.get_mut(cluster)
+            && short.get("services").is_none_or(Value::is_null)
+        {
+            // A cluster without `services` is its service, but for what is its own. A breed in place has the metadata.
+            let is_breed = short.contains_key("name") && !short.contains_key("breed");
+            short.retain(|key, _| match key.as_str() {
+                "gateways" | "sla" => true,
+                "metadata" => !is_breed,
+                _ => false,
+            });
         }
         let cluster = table(clusters, cluster);
         let mut service = json!({"breed": breed});
@@ -392,6 +396,31 @@ mod tests {
             json!({"back": {"services": [{"breed": "back:2"}]}})
         );
         assert_eq!(made["name"], "new");
+    }
+
+    #[test]
+    fn what_a_short_cluster_has_beside_its_service_stays() {
+        let own = json!({"sla": "fast", "gateways": {"web": {"sticky": "route"}}, "metadata": {"a": 1}});
+        for (service, has_metadata) in [
+            (
+                json!({"breed": "front:1", "scale": "small", "network": "n"}),
+                true,
+            ),
+            (json!({"breed": "front:1", "services": null}), true),
+            (json!({"name": "front:1", "deployable": "x"}), false),
+        ] {
+            let (mut short, mut whole) = (own.clone(), own.clone());
+            for (key, value) in service.as_object().unwrap() {
+                short[key] = value.clone();
+            }
+            if !has_metadata {
+                whole.as_object_mut().unwrap().remove("metadata");
+            }
+            whole["services"] = json!([{"breed": "front:2"}]);
+            let begin = json!({"name": "shop", "clusters": {"front": short}});
+            let made = made(&["blueprint", "-c", "front", "-b", "front:2"], begin);
+            assert_eq!(made["clusters"]["front"], whole, "{service}");
+        }
     }
 
     #[test]

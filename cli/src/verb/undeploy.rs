@@ -12,7 +12,12 @@ use super::{
     get::missing,
     input::{Given, Input},
 };
-use crate::{client, failure::Failure, kind::Kind, tree};
+use crate::{
+    client,
+    failure::{Failure, Source},
+    kind::Kind,
+    tree,
+};
 
 /// Between two looks at a deployment.
 const POLL: Duration = Duration::from_millis(100);
@@ -50,6 +55,9 @@ pub(crate) async fn run(context: &Context, undeploy: &Undeploy) -> Result<(), Fa
         Some(blueprint) => Some(Given::Stored(blueprint.clone())),
         None => undeploy.input.read()?.map(Given::Text),
     };
+    if let Some(Given::Text(source)) = &given {
+        names_services(source)?;
+    }
     if let Some(given) = given {
         return part(context, name, &given).await;
     }
@@ -91,6 +99,18 @@ pub(crate) async fn run(context: &Context, undeploy: &Undeploy) -> Result<(), Fa
         external_gateways(context, name, undeploy.gateways).await?;
     }
     Ok(())
+}
+
+/// Refuses a text without documents: what names nothing is undone by nobody.
+fn names_services(source: &Source) -> Result<(), Failure> {
+    match weir_artifact::read::trees(&source.text) {
+        Ok(trees) if trees.iter().all(Value::is_null) => Err(Failure::Usage(format!(
+            "{} is empty: it names no services",
+            source.label()
+        ))),
+        // Anything else the server tells.
+        _ => Ok(()),
+    }
 }
 
 /// Undeploys the services of a blueprint.

@@ -125,6 +125,20 @@ fn a_blueprint_says_what_is_undeployed() {
     );
     let both = ["undeploy", "shop", "--blueprint", "front", "--stdin"];
     assert_eq!(server.weir(&both).code, Some(2));
+    let asked = server.requests().len();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.yaml");
+    for text in ["", "# nothing\n", "---\n"] {
+        std::fs::write(&file, text).unwrap();
+        let refused = server.weir(&["undeploy", "shop", "-f", file.to_str().unwrap()]);
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("is empty: it names no services"),
+            "{}",
+            refused.stderr
+        );
+    }
+    assert_eq!(server.requests().len(), asked);
 }
 
 #[test]

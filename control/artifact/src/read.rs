@@ -34,7 +34,7 @@ use self::{
 pub use self::{
     documents::{Checked, Documents, Expected, Read},
     import::Import,
-    library::Library,
+    library::{Found, Library},
 };
 use crate::{
     Artifact, Blueprint, ClusterSla, Kind, OrReference, Problem, Scale, WorkflowStatus,

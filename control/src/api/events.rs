@@ -9,6 +9,7 @@ use super::{
     answer::{Answer, ApiError, ErrorBody},
     paging::Paging,
     request::{Parameters, Text, tree},
+    tokens::no_trial,
 };
 use crate::{
     event::{
@@ -24,7 +25,12 @@ use crate::{
     request_body(content = Value, description = "`{tags, type, value, timestamp}`; only tags are required"),
     responses((status = 201, description = "The event as it is stored, with expanded tags", body = EventBody),
         (status = 400, description = "Wrong", body = ErrorBody)))]
-pub(super) async fn publish(State(api): State<Api>, Text(text): Text) -> Result<Answer, ApiError> {
+pub(super) async fn publish(
+    State(api): State<Api>,
+    parameters: Parameters,
+    Text(text): Text,
+) -> Result<Answer, ApiError> {
+    no_trial(&parameters)?;
     let draft = draft::read(tree(&text)?.unwrap_or_default(), now_ms())?;
     let events = api.state.commit(Vec::new(), vec![draft]).await?;
     let event = events.first().ok_or_else(ApiError::internal)?;

@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Api, answer};
+use super::{Api, answer, lead};
 use crate::{
     reconcile::{chain, trouble},
     state::now_ms,
@@ -45,10 +45,7 @@ impl Refusals {
 pub(super) async fn told(State(api): State<Api>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let trying = request
-        .uri()
-        .query()
-        .is_some_and(|query| query.contains("validate_only=true"));
+    let trying = lead::is_trial(request.uri());
     let changes = matches!(method, Method::POST | Method::PUT | Method::DELETE);
     let response = next.run(request).await;
     let refused = matches!(

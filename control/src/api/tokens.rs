@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Api,
     answer::{Answer, ApiError, ErrorBody},
-    request::{Text, tree},
+    request::{Parameters, Text, tree},
 };
 use crate::{
     access::{CreateError, NewToken, Principal, Role, TokenRecord},
@@ -44,8 +44,10 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Answer, ApiError> {
 pub(super) async fn create(
     State(api): State<Api>,
     principal: Principal,
+    parameters: Parameters,
     Text(text): Text,
 ) -> Result<Answer, ApiError> {
+    no_trial(&parameters)?;
     let asked = asked(tree(&text)?.unwrap_or_default(), &api.state.config.namespace)?;
     let made = api.state.access.create(&api.state, asked, &principal.name).await;
     let (token, record) = made.map_err(refused)?;
@@ -66,12 +68,24 @@ pub(super) async fn revoke(
     State(api): State<Api>,
     principal: Principal,
     Path(which): Path<String>,
+    parameters: Parameters,
 ) -> Result<Answer, ApiError> {
+    no_trial(&parameters)?;
     api.state
         .access
         .revoke(&api.state, &which, &principal.name)
         .await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
+}
+
+/// Who wants to try it out must not be told that it was done.
+pub(super) fn no_trial(parameters: &Parameters) -> Result<(), ApiError> {
+    match parameters.flag("validate_only")? {
+        true => Err(ApiError::bad_request(
+            "This cannot be tried out with `validate_only`.",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn view(record: &TokenRecord) -> Value {

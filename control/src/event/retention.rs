@@ -4,7 +4,7 @@
 //! many. Settings are read each time: they can change while control runs.
 //!
 //! **Invariants.** Removals are steps of bounded size, so that commits never wait for more than one. What was removed for
-//! being too many is logged and counted (`/stats`).
+//! being too many is logged and counted (`/stats`). Of several controls only the one that may act removes.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use weir_persist::{EVENTS_REMOVED_MAX, EventBounds};
 
 use crate::{
     configuration::duration,
-    figures,
+    figures, leader,
     state::{State, now_ms},
 };
 
@@ -96,19 +96,28 @@ pub(crate) fn start(state: Arc<State>, stop: CancellationToken) -> JoinHandle<()
                 () = changed => {}
                 () = stop.cancelled() => return,
             }
-            let retention = state.live().retention;
-            let is_due = looked.is_none_or(|(at, before)| at.elapsed() >= AGE_PERIOD || before != retention);
-            if is_due {
-                looked = Some((Instant::now(), retention));
-                expire(&state, retention).await;
-            }
             tokio::select! {
-                () = trim(&state, retention.bounds()) => {}
+                () = look(&state, &mut looked) => {}
                 // A step that was begun is done or not done, never half.
                 () = stop.cancelled() => return,
             }
         }
     })
+}
+
+/// Removes what is due, if this control may. `looked`: when it last removed by age, and by which settings.
+pub(crate) async fn look(state: &State, looked: &mut Option<(Instant, Retention)>) {
+    if !leader::may_act(state) {
+        *looked = None;
+        return;
+    }
+    let retention = state.live().retention;
+    let is_due = looked.is_none_or(|(at, before)| at.elapsed() >= AGE_PERIOD || before != retention);
+    if is_due {
+        *looked = Some((Instant::now(), retention));
+        expire(state, retention).await;
+    }
+    trim(state, retention.bounds()).await;
 }
 
 async fn expire(state: &State, retention: Retention) {

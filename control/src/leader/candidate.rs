@@ -13,6 +13,7 @@ use super::{
     sign::{self, Sign, Silence},
 };
 use crate::{
+    configuration,
     reconcile::chain,
     state::{State, now_ms},
 };
@@ -123,6 +124,13 @@ impl<'a> Candidate<'a> {
     }
 
     async fn renew(&mut self) -> Result<Duration, StepError> {
+        if self.state.leader.is_fenced() {
+            // Nothing can be committed any more, and nobody else could lead as long as this one holds on.
+            tracing::warn!("the storage was set back, or another control took it; standing again");
+            self.leave("its storage was set back, or another control took it")
+                .await;
+            return Ok(Duration::ZERO);
+        }
         let Some(Held { sign, epoch }) = &self.held else {
             return Ok(Duration::ZERO);
         };
@@ -247,7 +255,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Takes the key, then the storage, then the manifest. Gives the epoch.
+    /// Takes the key, then the storage, then the manifest, and reads the dynamic settings. Gives the epoch.
     ///
     /// `fence` was read before the key is taken: who took it earlier and is late with the rest is found out by it.
     async fn take(
@@ -277,6 +285,8 @@ impl<'a> Candidate<'a> {
             asked_of(claim::take_storage(state, fence, epoch)).await?;
         }
         asked_of(claim::mark(state, epoch)).await?;
+        // Who led before may have changed them.
+        asked_of(async { Ok(configuration::load(state).await?) }).await?;
         Ok(epoch)
     }
 
@@ -301,13 +311,18 @@ impl<'a> Candidate<'a> {
     }
 
     pub(super) async fn resign(&mut self) {
+        self.leave("it is ending").await;
+    }
+
+    async fn leave(&mut self, reason: &str) {
         self.state.leader.set(Standing::Follows {
             leader: None,
-            reason: Some("it is ending".to_owned()),
+            reason: Some(reason.to_owned()),
         });
-        if let Some(held) = self.held.take() {
+        if let Some(held) = &self.held {
             self.give_back(&held.sign).await;
         }
+        self.held = None;
     }
 }
 

@@ -15,6 +15,8 @@
 //! - A storage that several controls share is fenced as well: whoever takes over changes a record in it that every commit
 //!   of a leader requires to be as it left it ([`claim::fence`]). It also tells a store that was wiped or set back: there who
 //!   led last leads on, and others wait as long as it may take itself for the leader.
+//! - Who leads and is refused by that record gives the leadership up and stands again: the storage may have been set back.
+//! - Who takes over reads the dynamic settings before it acts.
 //! - While the store is away nobody can take over, and nothing can be published; changes are still taken then.
 //!
 //! **Absent.** Consensus: that is the store's. Stores that one process owns (embedded, file, memory) need no election.
@@ -24,7 +26,10 @@ mod claim;
 mod sign;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,7 +39,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{bytes::Bytes, sync::CancellationToken};
-use weir_persist::Write;
+use weir_persist::{PersistError, Write};
 
 use self::candidate::Candidate;
 use crate::state::{Listener, State, Wake};
@@ -100,6 +105,8 @@ pub(crate) struct Leader {
     standing: Mutex<Standing>,
     /// What commits require of the storage, as of the last leadership; kept when that is over.
     fence: Mutex<Option<Write>>,
+    /// The storage has refused what requires that. Changes while `fence` is locked.
+    fenced: AtomicBool,
     /// The store answers again.
     back: Wake,
 }
@@ -110,6 +117,7 @@ impl Leader {
         Self {
             standing: Mutex::new(Standing::Alone),
             fence: Mutex::new(None),
+            fenced: AtomicBool::new(false),
             back: Wake::default(),
         }
     }
@@ -125,7 +133,26 @@ impl Leader {
     }
 
     fn set_fence(&self, fence: Option<Write>) {
-        *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = fence;
+        let mut held = self.fence.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = fence;
+        self.fenced.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes note that a commit failed. What an earlier leadership of this control required does not matter.
+    pub(crate) fn refused(&self, error: &PersistError) {
+        let PersistError::Conflict { expected, .. } = error else {
+            return;
+        };
+        let held = self.fence.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_fence(error) && matches!(&*held, Some(Write::Require { revision, .. }) if revision == expected)
+        {
+            self.fenced.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the storage has refused a commit of the last leadership.
+    fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Relaxed)
     }
 
     /// Is told when the store answers again after it did not.

@@ -13,13 +13,13 @@ use serde_json::json;
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::{bytes::Bytes, sync::CancellationToken};
 use weir_driver::fake::Fake;
-use weir_persist::{Persistence, Write, memory::Memory as Storage};
+use weir_persist::{EventDraft, PersistError, Persistence, Write, memory::Memory as Storage};
 use weir_store::{
     Capabilities, Entry, Expect, LeaseId, Revision, Store, StoreError, Watch, memory::Memory, protocol,
 };
 
-use super::{Record, TTL, is_fence, key, may_act, may_change, start};
-use crate::{Config, reconcile::tests::rig::eventually, state::State};
+use super::{Leader, Record, TTL, is_fence, key, may_act, may_change, start};
+use crate::{Config, configuration, event::retention, reconcile::tests::rig::eventually, state::State};
 
 struct Control {
     state: Arc<State>,
@@ -340,4 +340,101 @@ async fn who_led_a_store_that_was_wiped_leads_on() {
         wiped.elapsed()
     );
     second.end().await;
+}
+
+/// Settings that a leader has changed hold for who takes over, which read them when it started.
+#[tokio::test]
+async fn who_takes_over_has_the_settings_of_who_led() {
+    let (store, storage) = shared();
+    let first = Control::new(&store, &storage, "http://first");
+    eventually(async || first.leads()).await;
+    let second = Control::new(&store, &storage, "http://second");
+    let write = Write::Put {
+        kind: configuration::KIND.to_owned(),
+        name: configuration::NAME.to_owned(),
+        body: json!({"vamp.operation.metrics.window": "77s"}),
+        expect: None,
+    };
+    first.state.commit(vec![write], Vec::new()).await.unwrap();
+    assert_ne!(second.state.live().metrics_window, Duration::from_secs(77));
+    first.end().await;
+    eventually(async || second.leads()).await;
+    assert_eq!(second.state.live().metrics_window, Duration::from_secs(77));
+    second.end().await;
+}
+
+#[tokio::test]
+async fn who_follows_removes_no_events() {
+    let (store, storage) = shared();
+    let first = Control::new(&store, &storage, "http://first");
+    eventually(async || first.leads()).await;
+    let second = Control::new(&store, &storage, "http://second");
+    let old = EventDraft {
+        tags: vec!["a".to_owned()],
+        value: json!(null),
+        timestamp_ms: 1,
+        kind: "event".to_owned(),
+    };
+    first.state.commit(Vec::new(), vec![old]).await.unwrap();
+    let count = async || storage.event_totals().await.unwrap().events;
+    retention::look(&second.state, &mut None).await;
+    assert_eq!(count().await, 1);
+    retention::look(&first.state, &mut None).await;
+    assert_eq!(count().await, 0);
+    first.end().await;
+    second.end().await;
+}
+
+/// A storage that was restored or failed over does not know the fence of who leads, which must not stand in the way for ever.
+#[tokio::test]
+async fn who_leads_a_storage_that_was_set_back_leads_on() {
+    let (store, storage) = shared();
+    let first = Control::new(&store, &storage, "http://first");
+    eventually(async || first.leads()).await;
+    let before = first.state.leader.epoch();
+    let put = |kind: &str, name: &str, body| Write::Put {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        body,
+        expect: None,
+    };
+    let moved = put(
+        "weir-storage",
+        "leader",
+        json!({"control": first.state.control_id, "epoch": 1, "run": "restored"}),
+    );
+    storage.commit(vec![moved], Vec::new()).await.unwrap();
+    let write = || vec![put("breeds", "a", json!(1))];
+    let refused = first.state.commit(write(), Vec::new()).await.unwrap_err();
+    assert!(is_fence(&refused), "{refused}");
+    eventually(async || first.state.commit(write(), Vec::new()).await.is_ok()).await;
+    eventually(async || first.leads()).await;
+    assert!(first.state.leader.epoch() > before);
+    first.end().await;
+}
+
+#[test]
+fn what_an_earlier_leadership_required_is_not_held_against_the_next() {
+    let leader = Leader::alone();
+    let (kind, name) = ("weir-storage".to_owned(), "leader".to_owned());
+    let require = |revision| {
+        Some(Write::Require {
+            kind: kind.clone(),
+            name: name.clone(),
+            revision,
+        })
+    };
+    let refused = |expected| PersistError::Conflict {
+        kind: kind.clone(),
+        name: name.clone(),
+        expected,
+        found: 7,
+    };
+    leader.set_fence(require(5));
+    leader.refused(&refused(4));
+    assert!(!leader.is_fenced());
+    leader.refused(&refused(5));
+    assert!(leader.is_fenced());
+    leader.set_fence(require(7));
+    assert!(!leader.is_fenced());
 }

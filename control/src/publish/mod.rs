@@ -115,6 +115,8 @@ struct Publisher<'a> {
     /// Where the manifest is, when it is known to hold what `history` has as its newest.
     place: Option<Revision>,
     adopted: bool,
+    /// What is published cannot be read whole, here or by an agent: everything is to be written anew.
+    is_broken: bool,
     /// What was sealed last: the next one shares what is equal.
     before: Option<Snapshot>,
     /// When the published generation was last compared with those of the agents.
@@ -131,6 +133,7 @@ impl<'a> Publisher<'a> {
             loader: Loader::default(),
             place: None,
             adopted: false,
+            is_broken: false,
             before: None,
             compared: None,
             said: BTreeSet::new(),
@@ -206,6 +209,7 @@ impl<'a> Publisher<'a> {
         let place = published.as_ref().map(|(_, revision)| *revision);
         if let Some((manifest, _)) = &published
             && manifest.digest == snapshot.digest()
+            && !self.is_broken
             && !self.is_behind(manifest.generation, manifest.digest).await?
         {
             publication.remember(&snapshot.with_generation(manifest.generation), now_ms());
@@ -263,8 +267,18 @@ impl<'a> Publisher<'a> {
         // Before it is written: from the first moment an agent may serve it, it is known what it holds.
         publication.offer(&snapshot);
         step("before a publication");
-        match protocol::publish(store, prefix, &snapshot, place).await {
+        // An agent that can use nothing of what is published may have met a damaged chunk.
+        let is_useless = agents
+            .iter()
+            .any(|agent| agent.refused.iter().any(|refusal| refusal.gateway.is_empty()));
+        let outcome = if self.is_broken || is_useless {
+            protocol::publish_anew(store, prefix, &snapshot, place).await
+        } else {
+            protocol::publish(store, prefix, &snapshot, place).await
+        };
+        match outcome {
             Ok(revision) => {
+                self.is_broken = false;
                 step("after a publication");
                 self.place = Some(revision);
                 publication.remember(&snapshot, now_ms());
@@ -284,7 +298,11 @@ impl<'a> Publisher<'a> {
         let (store, prefix) = (&*self.state.store, self.state.config.prefix.as_str());
         let published = match protocol::read(store, prefix).await {
             Ok(published) => published,
-            Err(error) if error.is_content() => None,
+            Err(error) if error.is_content() || matches!(error, ProtocolError::Chunk { .. }) => {
+                tracing::warn!(%error, "what is published cannot be read whole and is written anew");
+                self.is_broken = true;
+                None
+            }
             Err(error) => return Err(PublishError::Store(error)),
         };
         let reading = published.and_then(|published| weir_model::wire::v1::read(&published.bytes).ok());

@@ -6,7 +6,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use reqwest::{Client, StatusCode, redirect::Policy};
+use reqwest::{Client, StatusCode, Url, redirect::Policy};
+use serde::Deserialize;
 use weir_model::Frame;
 
 use super::AGENTS_MAX;
@@ -14,6 +15,8 @@ use crate::config::AgentToken;
 
 /// Largest frame in bytes.
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest status in bytes.
+const STATUS_BYTES_MAX: usize = 1024 * 1024;
 /// Addresses of agents at a socket of this host begin so.
 const LOCAL: &str = "unix:";
 
@@ -30,6 +33,14 @@ impl From<String> for Unread {
     fn from(reason: String) -> Self {
         Self::Failed(reason)
     }
+}
+
+/// What matters here of an agent's status.
+#[derive(Debug, Deserialize)]
+struct Status {
+    id: Option<String>,
+    /// For how long its store has been silent, in milliseconds.
+    stale_ms: Option<u64>,
 }
 
 /// What agents are asked with.
@@ -71,7 +82,12 @@ impl Clients {
         token: Option<&AgentToken>,
     ) -> Result<Vec<Frame>, Unread> {
         let body = self
-            .get(admin, &format!("/frames?since={since_ms}"), token)
+            .get(
+                admin,
+                &format!("/frames?since={since_ms}"),
+                token,
+                FRAME_BYTES_MAX,
+            )
             .await?;
         let wrong = |error: serde_json::Error| format!("its frames cannot be read: {error}");
         // One without a list is older than `since`.
@@ -90,25 +106,32 @@ impl Clients {
         admin: &str,
         token: Option<&AgentToken>,
     ) -> Result<Option<u64>, Unread> {
-        let body = self.get(admin, "/status", token).await?;
-        let status: serde_json::Value =
+        let body = self.get(admin, "/status", token, STATUS_BYTES_MAX).await?;
+        let status: Status =
             serde_json::from_slice(&body).map_err(|error| format!("its status cannot be read: {error}"))?;
-        let stale_ms = status.get("stale_ms").and_then(serde_json::Value::as_u64);
         // Another one may have its address by now.
-        Ok(stale_ms.filter(|_| status.get("id").is_some_and(|id| id == agent)))
+        Ok(status
+            .stale_ms
+            .filter(|_| status.id.is_some_and(|id| id == agent)))
     }
 
-    async fn get(&self, admin: &str, path: &str, token: Option<&AgentToken>) -> Result<Vec<u8>, Unread> {
+    async fn get(
+        &self,
+        admin: &str,
+        path: &str,
+        token: Option<&AgentToken>,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, Unread> {
         let said = |error: reqwest::Error| crate::reconcile::chain(&error);
         let (client, base, token) = match admin.strip_prefix(LOCAL) {
-            Some(path) => (self.local(path)?, "http://localhost".to_owned(), None),
-            None if admin.starts_with("https://") => (self.secure.clone()?, admin.to_owned(), token),
-            None => {
-                let host = admin.trim_start_matches("http://");
-                (self.plain.clone(), format!("http://{host}"), token)
-            }
+            Some(path) => (self.local(path)?, address("http://localhost")?, None),
+            None if admin.starts_with("https://") => (self.secure.clone()?, address(admin)?, token),
+            None => (self.plain.clone(), address(admin)?, token),
         };
-        let mut request = client.get(format!("{base}{path}"));
+        let url = base
+            .join(path)
+            .map_err(|error| format!("`{admin}` is no address: {error}"))?;
+        let mut request = client.get(url);
         if let Some(token) = token {
             request = request.bearer_auth(token.reveal());
         }
@@ -123,8 +146,8 @@ impl Clients {
         let mut answer = answer.error_for_status().map_err(said)?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(said)? {
-            if body.len() + chunk.len() > FRAME_BYTES_MAX {
-                return Err(format!("its frames are longer than {FRAME_BYTES_MAX} bytes").into());
+            if body.len() + chunk.len() > bytes_max {
+                return Err(format!("its answer is longer than {bytes_max} bytes").into());
             }
             body.extend_from_slice(&chunk);
         }
@@ -143,6 +166,24 @@ impl Clients {
         Ok(made
             .or_insert_with(|| clear(client().unix_socket(Path::new(path))))
             .clone())
+    }
+}
+
+/// The address of an admin listener, of which an agent says where it is: the token must not go to another path.
+fn address(admin: &str) -> Result<Url, String> {
+    let url = match admin.starts_with("https://") || admin.starts_with("http://") {
+        true => Url::parse(admin),
+        false => Url::parse(&format!("http://{admin}")),
+    };
+    let url = url.map_err(|error| format!("`{admin}` is no address: {error}"))?;
+    let is_more = url.path() != "/"
+        || url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some();
+    match is_more {
+        true => Err(format!("`{admin}` is more than HOST:PORT")),
+        false => Ok(url),
     }
 }
 
@@ -172,7 +213,7 @@ fn trusting(path: &Path) -> Result<Client, String> {
 mod tests {
     use std::path::Path;
 
-    use super::{Clients, Unread};
+    use super::{Clients, STATUS_BYTES_MAX, Unread, address};
 
     async fn reason(clients: &Clients, admin: &str) -> String {
         match clients.frames(admin, 0, None).await {
@@ -191,6 +232,46 @@ mod tests {
             let reason = reason(&clients, "https://127.0.0.1:1").await;
             assert!(reason.contains(&path.display().to_string()), "{reason}");
         }
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        for (admin, expected) in [
+            ("10.0.0.5:9200", "http://10.0.0.5:9200/"),
+            ("http://agent:9200", "http://agent:9200/"),
+            ("https://[::1]:9200", "https://[::1]:9200/"),
+        ] {
+            assert_eq!(address(admin).unwrap().as_str(), expected);
+        }
+        for admin in [
+            "10.0.0.5:9200/_search?q=",
+            "10.0.0.5:9200/_search",
+            "10.0.0.5:9200?q=",
+            "10.0.0.5:9200#",
+            "https://10.0.0.5:9200/x",
+            "https://user@10.0.0.5:9200",
+            ":word@10.0.0.5:9200",
+            "10.0.0.5:9200\\_search",
+            "http://http://10.0.0.5:9200",
+        ] {
+            let refusal = address(admin).unwrap_err();
+            assert!(refusal.contains("is more than HOST:PORT"), "{refusal}");
+        }
+        assert!(address("").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_status_is_bounded() {
+        let long = axum::routing::get(|| async { "x".repeat(STATUS_BYTES_MAX + 1) });
+        let router = axum::Router::new().route("/status", long);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = listener.local_addr().unwrap().to_string();
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let Err(Unread::Failed(reason)) = Clients::new(None).stale_ms("a", &admin, None).await else {
+            panic!("it was read");
+        };
+        assert!(reason.contains("longer than 1048576 bytes"), "{reason}");
+        server.abort();
     }
 
     #[tokio::test]

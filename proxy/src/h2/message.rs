@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Write as _},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use ::h2::{RecvStream, SendStream};
@@ -205,6 +205,27 @@ impl Incoming {
         if let Some(body) = &mut self.body {
             // Cannot fail: no more than was received. If the stream is gone the next reading tells it.
             let _ = body.flow_control().release_capacity(count);
+        }
+    }
+
+    /// Whether all of it came, read or not. Nobody reads more: what was not read is let go.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        if self.is_at_end() {
+            return true;
+        }
+        let Some(body) = &mut self.body else {
+            return false;
+        };
+        let mut task = Context::from_waker(Waker::noop());
+        loop {
+            match body.poll_data(&mut task) {
+                Poll::Ready(None) => return true,
+                Poll::Ready(Some(Ok(data))) => {
+                    // As in `release`.
+                    let _ = body.flow_control().release_capacity(data.len());
+                }
+                Poll::Pending | Poll::Ready(Some(Err(_))) => return false,
+            }
         }
     }
 

@@ -60,16 +60,26 @@ impl Checker {
         let mut moves: HashMap<Key, Move> = HashMap::new();
         let key = |endpoint, options| Key::new(endpoint, options, self.default.as_ref());
         for (old, new) in before.changes(&self.followed) {
+            // Where its instances were.
+            let mut places = HashMap::new();
             for (endpoint, options) in old.into_iter().flat_map(instances) {
+                let place = (endpoint.host.as_str(), endpoint.port);
+                places.insert(Arc::as_ptr(&endpoint.live), place);
                 if let Some(key) = key(endpoint, options) {
                     let change = moves.entry(key).or_default();
                     change.left.insert(Arc::as_ptr(&endpoint.live));
                 }
             }
             for (endpoint, options) in new.into_iter().flat_map(instances) {
-                let Some(key) = key(endpoint, options) else {
+                let key = key(endpoint, options);
+                let place = (endpoint.host.as_str(), endpoint.port);
+                // A check of where it was may have ended after the table was made.
+                let is_elsewhere = places.get(&Arc::as_ptr(&endpoint.live)) != Some(&place);
+                if key.is_none() || is_elsewhere {
                     endpoint.live.checked(None, now_ms);
                     endpoint.live.saw(None);
+                }
+                let Some(key) = key else {
                     continue;
                 };
                 let wanted = &mut moves.entry(key).or_default().wanted;

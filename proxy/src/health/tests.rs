@@ -36,12 +36,21 @@ impl World {
     }
 
     fn serve_all(&mut self, gateways: Vec<Gateway>) {
+        self.compile(gateways);
+        self.follow();
+    }
+
+    /// A table that is not followed yet.
+    fn compile(&mut self, gateways: Vec<Gateway>) {
         let snapshot = Snapshot::new("test", Generation(1), gateways).expect("sound");
         let (table, digest) = (Arc::clone(&self.table), Some(snapshot.digest()));
         let table = self
             .compiler
             .compile(&snapshot, Generation(1), digest, &table, Instant::now());
         self.table = Arc::new(table);
+    }
+
+    fn follow(&mut self) {
         self.checker.follow(Arc::clone(&self.table));
     }
 
@@ -144,6 +153,19 @@ fn what_is_known_outlives_changes_beside_it_and_is_told_to_who_comes() {
     assert!(!world.is_ill("a"), "another address");
     assert!(world.is_ill("b"));
     assert_eq!(world.asked(), [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn a_late_check_of_the_address_before_says_nothing_of_the_next() {
+    let mut world = World::new();
+    world.serve(&[("a", 1)]);
+    world.fail(1);
+    world.compile(vec![gateway("a", 2)]);
+    world.fail(1);
+    assert!(world.is_ill("a"), "the check ended after the table was made");
+    world.follow();
+    assert!(!world.is_ill("a"));
+    assert_eq!(world.asked(), [(2, 1)]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) struct Compiler {
     /// The gateways of the last snapshot, in its order.
     asked: Vec<Arc<weir_model::Gateway>>,
     /// Those of them that are not served as asked.
-    unmet: HashSet<GatewayName>,
+    unmet: BTreeSet<GatewayName>,
     /// Slots of gateways at whose socket TLS ends.
     with_tls: BTreeSet<u32>,
     /// What is refused, and the place in the snapshot.
@@ -51,7 +51,7 @@ impl Compiler {
             endpoint_key: AtomicU64::new(1),
             certificates: Watch::default(),
             asked: Vec::new(),
-            unmet: HashSet::new(),
+            unmet: BTreeSet::new(),
             with_tls: BTreeSet::new(),
             refused: Vec::new(),
             epoch,
@@ -90,14 +90,16 @@ impl Compiler {
         for source in places.iter().filter_map(|place| asked.get(*place)) {
             self.registry.gateway(&source.name);
         }
+        // What stands in the way of claims may be among what is taken out.
+        let was_met = self.unmet.is_empty();
         self.take_out(&difference, &places, asked, &mut table, now);
         table.order = self.order(&difference, asked, before);
-        let was_met = self.unmet.is_empty();
         for place in places {
             if let Some(source) = asked.get(place) {
                 self.put_in(place, source, &mut table, now);
             }
         }
+        self.empty_deep(&mut table, now);
         self.note_tls(before, &table);
         if was_met && self.unmet.is_empty() {
             table.claim_changes(before);
@@ -190,13 +192,43 @@ impl Compiler {
                 (&hollow, Prepared::hollow())
             }
         };
-        let gateway = Arc::new(self.gateway(source, prepared, before.as_ref()));
-        let has = |route: &_, instance: Option<&_>| has(source, route, instance);
-        self.registry.sweep_gateway(&source.name, has, now);
-        table.gateways.set(live.slot, Some(gateway));
+        self.set(source, prepared, before.as_ref(), table, now);
     }
 
-    /// Refuses gateways whose certificates cannot be used any more: they are served with those before.
+    /// Puts a form of a gateway into its slot.
+    fn set(
+        &mut self,
+        source: &Arc<weir_model::Gateway>,
+        prepared: Prepared,
+        before: Option<&Arc<Gateway>>,
+        table: &mut Table,
+        now: Instant,
+    ) {
+        let gateway = Arc::new(self.gateway(source, prepared, before));
+        let has = |route: &_, instance: Option<&_>| has(source, route, instance);
+        self.registry.sweep_gateway(&source.name, has, now);
+        table.gateways.set(gateway.live.slot, Some(gateway));
+    }
+
+    /// Old forms were never checked against the new ones beside them: those that begin too long a chain, or lead into
+    /// a circle, serve nothing. One after the other by name, since each that goes makes chains of others shorter.
+    fn empty_deep(&mut self, table: &mut Table, now: Instant) {
+        let slots = self.unmet.iter().filter_map(|name| self.registry.slot(name));
+        for slot in slots.collect::<Vec<u32>>() {
+            if !table.is_deep(slot) {
+                continue;
+            }
+            let Some(old) = table.gateway(slot).cloned() else {
+                continue;
+            };
+            tracing::error!(gateway = %old.name(), "its form before leads too far by now: it serves nothing");
+            let hollow = Arc::new(hollow_form(&old.source));
+            self.set(&hollow, Prepared::hollow(), Some(&old), table, now);
+        }
+    }
+
+    /// Refuses gateways whose certificates cannot be used any more: they are served with those before. Those in an old
+    /// form are refused already.
     fn note_tls(&mut self, before: &Table, table: &Table) {
         for (old, new) in before.changes(table) {
             if let Some(old) = old {
@@ -209,6 +241,7 @@ impl Compiler {
         let mut faults = Vec::new();
         for slot in &self.with_tls {
             let gateway = table.gateway(*slot);
+            let gateway = gateway.filter(|gateway| !self.unmet.contains(gateway.name()));
             let fault = gateway.and_then(|gateway| Some((gateway, gateway.tls.as_ref()?.fault()?)));
             faults.extend(fault);
         }
@@ -275,23 +308,27 @@ impl Table {
         replace(&mut self.hosts, hosts.0, hosts.1);
     }
 
-    /// Sockets and host names of all gateways. Those that are not served as asked are not in the way of another's socket.
+    /// Sockets and host names of all gateways. Those that are not served as asked are not in the way of others. A map
+    /// that is as before stays shared.
     fn claim_all(&mut self, is_as_asked: impl Fn(&GatewayName) -> bool) {
         let mut listeners = HashMap::with_capacity(self.listeners.len());
         let mut hosts = HashMap::with_capacity(self.hosts.len());
         for gateway in self.gateways() {
             let slot = gateway.live.slot;
+            let is_as_asked = is_as_asked(gateway.name());
             if let Some(socket) = gateway.socket() {
-                if is_as_asked(gateway.name()) {
-                    listeners.insert(socket, slot);
-                } else {
-                    listeners.entry(socket).or_insert(slot);
-                }
+                claim(&mut listeners, socket, slot, is_as_asked);
             }
-            hosts.extend(gateway.hosts().map(|host| (lower(host), slot)));
+            for host in gateway.hosts() {
+                claim(&mut hosts, lower(host), slot, is_as_asked);
+            }
         }
-        self.listeners = Arc::new(listeners);
-        self.hosts = Arc::new(hosts);
+        if *self.listeners != listeners {
+            self.listeners = Arc::new(listeners);
+        }
+        if *self.hosts != hosts {
+            self.hosts = Arc::new(hosts);
+        }
     }
 }
 
@@ -314,14 +351,25 @@ fn lower(host: &str) -> Box<[u8]> {
 /// Sockets or host names, each with the slot of its gateway.
 type Claims<K> = Vec<(K, u32)>;
 
+/// Puts in; what is not served as asked takes nothing from another.
+fn claim<K: Eq + Hash>(map: &mut HashMap<K, u32>, key: K, slot: u32, is_as_asked: bool) {
+    if is_as_asked {
+        map.insert(key, slot);
+    } else {
+        map.entry(key).or_insert(slot);
+    }
+}
+
 /// Takes out and puts in; a map that does not change stays shared.
 fn replace<K: Clone + Eq + Hash>(map: &mut Arc<HashMap<K, u32>>, out: Claims<K>, into: Claims<K>) {
     if out == into {
         return;
     }
     let map = Arc::make_mut(map);
-    for (key, _) in out {
-        map.remove(&key);
+    for (key, slot) in out {
+        if map.get(&key) == Some(&slot) {
+            map.remove(&key);
+        }
     }
     map.extend(into);
 }

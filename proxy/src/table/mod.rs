@@ -11,11 +11,15 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use self::slots::Slots;
 pub(crate) use self::{compile::Compiler, retired::Retired};
-use weir_model::{Balance, Digest, GatewayName, Generation, InstanceId, Protocol, Sticky};
+use weir_model::{Balance, Digest, GatewayName, Generation, InstanceId, Protocol, Snapshot, Sticky};
 
 use crate::{
     access_log::{GatewayNames, RouteNames},
@@ -199,6 +203,14 @@ impl Gateway {
         self.source.sticky
     }
 
+    /// Gateways that its routes lead to.
+    fn leads_to(&self) -> impl Iterator<Item = u32> {
+        self.routes.iter().filter_map(|route| match route.next {
+            Next::Gateway(slot) => Some(slot),
+            Next::Endpoints(_) => None,
+        })
+    }
+
     /// Whether this cookie is one that the gateway sets, and that its services therefore must not see.
     pub(crate) fn is_own_cookie(&self, name: &[u8]) -> bool {
         self.cookies.as_ref().is_some_and(|cookies| {
@@ -233,13 +245,27 @@ impl Table {
 
     /// Whether the name that a client of TLS asks for matters at a gateway, or at one that it leads to.
     pub(crate) fn reads_names(&self, slot: u32) -> bool {
+        self.reads_names_within(slot, Snapshot::CHAIN_MAX)
+    }
+
+    /// Looks at up to `left` gateways in a row: beyond an old form of a refused one there may be more.
+    fn reads_names_within(&self, slot: u32, left: usize) -> bool {
+        let Some(left) = left.checked_sub(1) else {
+            return false;
+        };
         self.gateway(slot).is_some_and(|gateway| {
-            gateway.reads_names
-                || gateway.routes.iter().any(|route| match route.next {
-                    Next::Gateway(slot) => self.reads_names(slot),
-                    Next::Endpoints(_) => false,
-                })
+            gateway.reads_names || gateway.leads_to().any(|slot| self.reads_names_within(slot, left))
         })
+    }
+
+    /// Whether more gateways are in a row, this one included, than a request may cross; always so in a circle.
+    fn is_deep(&self, slot: u32) -> bool {
+        let mut row = BTreeSet::from([slot]);
+        for _ in 0..Snapshot::CHAIN_MAX {
+            let here = row.iter().filter_map(|slot| self.gateway(*slot));
+            row = here.flat_map(|gateway| gateway.leads_to()).collect();
+        }
+        !row.is_empty()
     }
 
     /// The gateway that has this socket.

@@ -10,7 +10,7 @@ use std::{
 use proptest::prelude::*;
 use weir_model::{
     Balance, ConditionStrength, Gateway, GatewayName, Generation, Instance, InstanceId, InstanceState,
-    Listener, Protocol, Route, RouteName, Snapshot, Sticky, Target, Weight,
+    Listener, Protocol, Route, RouteName, Snapshot, Sticky, Target, UpstreamProtocol, Weight,
 };
 
 use super::{Compiler, Next, Retired, Table, difference::Difference};
@@ -50,6 +50,26 @@ fn gateway(name: &str, port: Option<u16>, target: Target) -> Gateway {
 
 fn chain(to: &str) -> Target {
     Target::Gateway(GatewayName::new(to).expect("name"))
+}
+
+/// What stands for a gateway that cannot be served.
+fn hollow(gateway: &Gateway) -> Gateway {
+    Gateway {
+        listener: None,
+        virtual_hosts: Vec::new(),
+        routes: Vec::new(),
+        ..gateway.clone()
+    }
+}
+
+/// Sound in a snapshot, but refused by the compiler: an option that routes of that protocol cannot have.
+fn refused(mut gateway: Gateway) -> Gateway {
+    let options = &mut gateway.routes[0].options;
+    match gateway.protocol {
+        Protocol::Http => options.server_names = vec!["a.test".to_owned()],
+        Protocol::Tcp => options.protocol = UpstreamProtocol::Http2,
+    }
+    gateway
 }
 
 struct Compiling {
@@ -247,6 +267,91 @@ fn a_table_is_freed_by_whoever_releases_it_last() {
     assert_eq!(watch[0].strong_count(), 0);
 }
 
+#[test]
+fn what_is_left_of_a_refused_gateway_goes_without_what_another_took() {
+    let mut compiling = Compiling::new();
+    let instances = || Target::Instances(vec![instance("i", 10)]);
+    let place = |name, port, host: &str| {
+        let mut gateway = gateway(name, Some(port), instances());
+        gateway.virtual_hosts = vec![host.to_owned()];
+        gateway
+    };
+    let socket = SocketAddr::from(([127, 0, 0, 1], 80));
+    let owner = |table: &Table| {
+        let name = |slot: u32| table.gateway(slot).expect("there").name().to_string();
+        (
+            table.by_listener(socket).map(name),
+            table.by_host(b"shop.test").map(name),
+        )
+    };
+    let both = |name: &str| (Some(name.to_owned()), Some(name.to_owned()));
+    // In any order: as asked comes before an old form.
+    for turned in [false, true] {
+        assert_eq!(
+            owner(compiling.next(vec![place("a", 80, "shop.test")])),
+            both("a")
+        );
+        let b = place("b", 80, "shop.test");
+        let mut two = vec![refused(place("a", 81, "other.test")), b.clone()];
+        if turned {
+            two.reverse();
+        }
+        assert_eq!(owner(compiling.next(two.clone())), both("b"));
+        assert_eq!(compiling.compiler.take_refused().len(), 1);
+        // As long as it lasts, nothing is made anew.
+        let (listeners, hosts) = (
+            Arc::clone(&compiling.table.listeners),
+            Arc::clone(&compiling.table.hosts),
+        );
+        let table = compiling.next(two);
+        assert!(Arc::ptr_eq(&listeners, &table.listeners) && Arc::ptr_eq(&hosts, &table.hosts));
+        assert_eq!(
+            owner(compiling.next(vec![b])),
+            both("b"),
+            "what a left is not taken from b"
+        );
+        assert_eq!(owner(compiling.next(Vec::new())), (None, None));
+    }
+}
+
+#[test]
+fn an_old_form_that_leads_too_far_serves_nothing() {
+    let instances = || Target::Instances(vec![instance("i", 10)]);
+    for protocol in [Protocol::Tcp, Protocol::Http] {
+        let of = |name: &str, target| {
+            let mut gateway = gateway(name, None, target);
+            gateway.protocol = protocol;
+            gateway
+        };
+        let sound = || vec![of("a", chain("b")), of("b", instances())];
+        let is_hollow = |compiling: &Compiling| {
+            let a = compiling.named("a");
+            assert!(!compiling.table.reads_names(a.live.slot));
+            let b = compiling.named("b");
+            assert!(!compiling.table.reads_names(b.live.slot));
+            a.routes.is_empty() && a.source.virtual_hosts.is_empty()
+        };
+        let mut compiling = Compiling::new();
+        compiling.next(sound());
+        compiling.next(vec![refused(of("a", instances())), of("b", chain("a"))]);
+        assert!(is_hollow(&compiling), "a circle");
+        assert_eq!(compiling.compiler.take_refused().len(), 1);
+        compiling.next(sound());
+        assert!(!is_hollow(&compiling), "served as asked again");
+        // As long as a request may cross, from b on; then one shorter.
+        for (last, hollow) in [(Snapshot::CHAIN_MAX, true), (Snapshot::CHAIN_MAX - 1, false)] {
+            compiling.next(sound());
+            let mut gateways = vec![refused(of("a", instances())), of("b", chain("c2"))];
+            for at in 2..last {
+                gateways.push(of(&format!("c{at}"), chain(&format!("c{}", at + 1))));
+            }
+            gateways.push(of(&format!("c{last}"), instances()));
+            compiling.next(gateways);
+            assert_eq!(is_hollow(&compiling), hollow, "{last} gateways after it");
+        }
+    }
+}
+
 /// One gateway of a made-up snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Made {
@@ -266,10 +371,7 @@ impl Made {
         );
         let mut made = gateway(&format!("g{}", self.name), self.port, target);
         made.virtual_hosts = vec![format!("h{}", self.host)];
-        if self.is_faulty {
-            made.routes[0].options.server_names = vec!["a.test".to_owned()];
-        }
-        made
+        if self.is_faulty { refused(made) } else { made }
     }
 }
 
@@ -314,30 +416,45 @@ impl Expected {
             let form = match (is_faulty, old) {
                 (false, _) => Gateway::clone(asked),
                 (true, Some(old)) => old.clone(),
-                (true, None) => Gateway {
-                    listener: None,
-                    virtual_hosts: Vec::new(),
-                    routes: Vec::new(),
-                    ..Gateway::clone(asked)
-                },
+                (true, None) => hollow(asked),
             };
-            if let Some(listener) = form.listener {
-                let socket = SocketAddr::new(listener.address, listener.port);
-                if is_faulty {
-                    next.sockets.entry(socket).or_insert_with(|| name.clone());
-                } else {
-                    next.sockets.insert(socket, name.clone());
-                }
-            }
-            for host in &form.virtual_hosts {
-                next.hosts.insert(host.clone(), name.clone());
-            }
             if is_faulty {
                 next.refused.push(name.clone());
             }
             next.served.push((name, form));
         }
+        let refused: BTreeSet<String> = next.refused.iter().cloned().collect();
+        for name in &refused {
+            if next.row(name, Snapshot::CHAIN_MAX) > Snapshot::CHAIN_MAX {
+                let at = next.served.iter().position(|(served, _)| served == name);
+                let form = &mut next.served[at.expect("served")].1;
+                *form = hollow(form);
+            }
+        }
+        // Old forms first: what is served as asked takes from them, and of them the first has it.
+        let (old, as_asked): (Vec<_>, Vec<_>) =
+            next.served.iter().partition(|(name, _)| refused.contains(name));
+        for (name, form) in old.into_iter().rev().chain(as_asked) {
+            if let Some(listener) = form.listener {
+                let socket = SocketAddr::new(listener.address, listener.port);
+                next.sockets.insert(socket, name.clone());
+            }
+            for host in &form.virtual_hosts {
+                next.hosts.insert(host.clone(), name.clone());
+            }
+        }
         next
+    }
+
+    /// Most gateways in a row from this one on; beyond `most` it does not look.
+    fn row(&self, name: &str, most: usize) -> usize {
+        let form = self.served.iter().find(|(served, _)| served == name);
+        let routes = form.map_or(&[][..], |(_, form)| &form.routes);
+        let after = routes.iter().map(|route| match &route.target {
+            Target::Gateway(to) if most > 0 => self.row(to.as_str(), most - 1),
+            Target::Gateway(_) | Target::Instances(_) => 0,
+        });
+        1 + after.max().unwrap_or(0)
     }
 
     fn of(compiler: &mut Compiler, table: &Table) -> Self {
@@ -387,6 +504,7 @@ proptest! {
             let Compiling { compiler, table } = &mut compiling;
             prop_assert_eq!(&Expected::of(compiler, table), &expected);
             for (place, one) in table.gateways().enumerate() {
+                prop_assert!(!table.is_deep(one.live.slot), "{} leads in a circle", one.name());
                 prop_assert_eq!(table.order[place], one.live.slot);
                 for (source, route) in one.source.routes.iter().zip(&one.routes) {
                     if let (Target::Gateway(to), Next::Gateway(slot)) = (&source.target, &route.next) {

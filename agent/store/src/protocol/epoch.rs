@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::{ProtocolError, manifest_key};
+use super::{ProtocolError, manifest::MANIFEST_BYTES_MAX, manifest_key};
 use crate::{Expect, Store};
 
 /// Name of the field.
@@ -36,7 +36,13 @@ pub async fn mark(store: &dyn Store, prefix: &str, epoch: u64) -> Result<(), Pro
         return Ok(());
     };
     fields.insert(FIELD.to_owned(), epoch.into());
-    let value = Bytes::from(Value::Object(fields).to_string());
+    let mut value = Value::Object(fields.clone()).to_string();
+    if value.len() > MANIFEST_BYTES_MAX {
+        // Only publishers read it, and they can do without.
+        fields.remove("retired");
+        value = Value::Object(fields).to_string();
+    }
+    let value = Bytes::from(value);
     store.put(&key, value, Expect::At(entry.revision), None).await?;
     Ok(())
 }

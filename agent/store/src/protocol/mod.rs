@@ -26,7 +26,7 @@ use crate::{Revision, StoreError};
 pub use acknowledgement::{acknowledge, acknowledgement_key, agents, agents_prefix};
 pub use epoch::{epoch, mark};
 pub use manifest::{Chunk, Manifest, manifest, manifest_key, place};
-pub use publish::publish;
+pub use publish::{publish, publish_anew};
 pub use read::{Published, PublishedParts, Reader, read};
 
 #[cfg(feature = "file")]

@@ -14,12 +14,13 @@
 //!   document that is packed as one follow from generation and digest. A write that arrives late, or twice, writes what is
 //!   there.
 //! - **A publisher that dies** before the manifest is written leaves the old one, whole. After that, it leaves chunks that nobody names:
-//!   the manifest lists them in `retired`, so the next publisher removes them; those that no manifest lists are found by looking
-//!   through all keys now and then.
+//!   the manifest lists in `retired` those that it replaced, so that a later publisher removes them; those that were about to be
+//!   removed, and those that no manifest lists, are found by looking through all keys now and then.
 //!
 //! Looking through all keys costs more than a change; it is done when the document is packed as one (there are few), when the
-//! manifest before does not say what it replaced, when a generation is missing between it and this one (a publisher has failed), and every
-//! 64th generation. Then it is also seen whether what is to be named is there at all: what is not is written again.
+//! manifest before does not say what it replaced, when a generation is missing between it and this one, and every
+//! 64th generation. Then it is also seen whether what is to be named is there and is what it should be: what is not is written again.
+//! [`publish_anew`] is for who has found out before.
 
 use std::collections::HashSet;
 
@@ -31,6 +32,7 @@ use super::{
     ProtocolError,
     chunk::{generation_in, is_packed_as_one, pack},
     manifest::{CHUNKS, MANIFEST_BYTES_MAX, Manifest, manifest, manifest_key, snapshot_prefix},
+    read::get,
 };
 use crate::{Expect, Revision, Store, StoreError};
 
@@ -38,6 +40,8 @@ use crate::{Expect, Revision, Store, StoreError};
 pub(super) const AT_ONCE: usize = 8;
 /// Retired chunks are removed when they are at least so many.
 const RETIRED_MIN: usize = 16;
+/// Room in a manifest for what is added to it afterwards ([`super::mark`]).
+const ADDED_BYTES_MAX: usize = 1024;
 /// Every generation that is a multiple of this looks through all keys.
 const LOOK_THROUGH_EVERY: u64 = 64;
 
@@ -76,6 +80,30 @@ pub async fn publish(
     publish_over(store, prefix, snapshot, published.as_ref(), expect).await
 }
 
+/// As [`publish`], but takes nothing for granted that lies there: every chunk is written anew, under keys of its own. For a
+/// publication that cannot be read whole.
+///
+/// # Errors
+/// As [`publish`].
+pub async fn publish_anew(
+    store: &dyn Store,
+    prefix: &str,
+    snapshot: &Snapshot,
+    expect: Option<Revision>,
+) -> Result<Revision, ProtocolError> {
+    match manifest(store, prefix).await {
+        Ok(Some((published, _))) if published.generation >= snapshot.generation() => {
+            return Err(ProtocolError::NotNewer {
+                published: published.generation,
+                new: snapshot.generation(),
+            });
+        }
+        Err(error) if !error.is_content() => return Err(error),
+        _ => {}
+    }
+    publish_over(store, prefix, snapshot, None, expect).await
+}
+
 async fn publish_over(
     store: &dyn Store,
     prefix: &str,
@@ -90,7 +118,12 @@ async fn publish_over(
     } else {
         None
     };
-    let is_there = |key: &str| present.as_ref().is_none_or(|present| present.contains(key));
+    let damaged = match (&present, published) {
+        (Some(present), Some(published)) => damaged(store, &folder, published, present).await?,
+        _ => HashSet::new(),
+    };
+    let is_there =
+        |key: &str| present.as_ref().is_none_or(|present| present.contains(key)) && !damaged.contains(key);
     let packed = pack(snapshot, limit, published, is_there)?;
     let mut new = packed.manifest;
     let fresh = packed.fresh.into_iter();
@@ -128,6 +161,33 @@ async fn keys_there(store: &dyn Store, folder: &str) -> Result<HashSet<String>, 
     let keys = store.keys(&format!("{folder}{CHUNKS}")).await?;
     let relative = keys.iter().filter_map(|key| key.strip_prefix(folder));
     Ok(relative.map(str::to_owned).collect())
+}
+
+/// Keys of the chunks that are there and hold something else than the manifest says.
+async fn damaged(
+    store: &dyn Store,
+    folder: &str,
+    published: &Manifest,
+    present: &HashSet<String>,
+) -> Result<HashSet<String>, ProtocolError> {
+    let reads: Vec<_> = published
+        .chunks
+        .iter()
+        .filter(|chunk| present.contains(&chunk.key))
+        .map(|chunk| async { (chunk.key.clone(), get(store, folder, chunk).await) })
+        .collect();
+    let mut reads = stream::iter(reads).buffer_unordered(AT_ONCE);
+    let mut damaged = HashSet::new();
+    while let Some((key, outcome)) = reads.next().await {
+        match outcome {
+            Ok(_) => {}
+            Err(ProtocolError::Chunk { .. }) => {
+                damaged.insert(key);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(damaged)
 }
 
 /// Chunks that neither the new manifest names nor the one before.
@@ -194,7 +254,7 @@ fn value_of(manifest: &mut Manifest) -> Bytes {
         serde_json::to_vec(manifest).expect("plain data with text keys always serialises")
     };
     let mut value = write(manifest);
-    if value.len() > MANIFEST_BYTES_MAX {
+    if value.len() > MANIFEST_BYTES_MAX - ADDED_BYTES_MAX {
         manifest.retired = None;
         value = write(manifest);
     }

@@ -1,6 +1,6 @@
 //! Reading what is published.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
@@ -16,7 +16,9 @@ use super::{
 use crate::{Revision, Store};
 
 /// How often the manifest is read again since its chunks are gone: somebody publishes faster than we read.
-const ATTEMPTS_MAX: usize = 5;
+const ATTEMPTS_MAX: u32 = 5;
+/// Pause before that, doubled each time: 20 ms at first, 320 ms in all.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// A snapshot as it was published, whole and unpacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +65,16 @@ pub async fn read(store: &dyn Store, prefix: &str) -> Result<Option<Published>, 
                     revision,
                 }));
             }
-            Err(ProtocolError::Chunk { .. }) if attempts < ATTEMPTS_MAX => attempts += 1,
+            Err(ProtocolError::Chunk { .. }) if attempts < ATTEMPTS_MAX => again(&mut attempts).await,
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Waits before the manifest is read again, longer each time.
+async fn again(attempts: &mut u32) {
+    tokio::time::sleep(AGAIN * 2u32.saturating_pow(*attempts)).await;
+    *attempts += 1;
 }
 
 /// Reads what is published again and again, and reads only what it has not read before.
@@ -114,7 +122,7 @@ impl Reader {
                         revision,
                     }));
                 }
-                Err(ProtocolError::Chunk { .. }) if attempts < ATTEMPTS_MAX => attempts += 1,
+                Err(ProtocolError::Chunk { .. }) if attempts < ATTEMPTS_MAX => again(&mut attempts).await,
                 Err(error) => return Err(error),
             }
         }
@@ -234,7 +242,7 @@ async fn whole(store: &dyn Store, prefix: &str, manifest: &Manifest) -> Result<V
     unpack(&packed, manifest.bytes)
 }
 
-async fn get(store: &dyn Store, folder: &str, chunk: &Chunk) -> Result<Bytes, ProtocolError> {
+pub(super) async fn get(store: &dyn Store, folder: &str, chunk: &Chunk) -> Result<Bytes, ProtocolError> {
     let key = format!("{folder}{}", chunk.key);
     let what = match store.get(&key).await? {
         None => "is not there",

@@ -92,7 +92,14 @@ impl ZooKeeper {
         match session.ask(Op::Ping, BytesMut::new()).await {
             Ok(_) => Ok(()),
             Err(Failure::Code(code::SESSION_EXPIRED)) => Err(StoreError::LeaseLost),
-            Err(failure) => Err(self.lost_or(lease, failure.into()).await),
+            Err(_) => {
+                // Its connection was lost: the lease may go on over another one.
+                let session = self.lease_session(lease).await?;
+                match session.ask(Op::Ping, BytesMut::new()).await {
+                    Ok(_) => Ok(()),
+                    Err(failure) => Err(failure.into()),
+                }
+            }
         }
     }
 

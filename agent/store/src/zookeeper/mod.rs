@@ -38,6 +38,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use self::{
     jute::{Acl, Op},
@@ -69,9 +70,17 @@ pub struct ZooKeeper {
     acl: Acl,
     /// Which host is tried first.
     host: AtomicUsize,
-    session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    session: tokio::sync::Mutex<Held>,
     leases: Mutex<HashMap<LeaseId, Arc<Lease>>>,
     listings: Listings,
+}
+
+/// The connection of readers.
+#[derive(Debug, Default)]
+struct Held {
+    session: Option<Arc<Session>>,
+    /// When it was last tried in vain to make one.
+    failed: Option<Instant>,
 }
 
 fn revision(zxid: i64) -> Revision {
@@ -137,13 +146,26 @@ impl ZooKeeper {
 
     /// The connection of readers, made anew if it was lost.
     async fn session(&self) -> Result<Arc<Session>, StoreError> {
+        let asked = Instant::now();
         let mut held = self.session.lock().await;
-        if let Some(session) = held.as_ref().filter(|session| !session.is_closed()) {
+        if let Some(session) = held.session.as_ref().filter(|session| !session.is_closed()) {
             return Ok(Arc::clone(session));
         }
-        let session = Arc::new(Session::open(&self.way, self.next_host(), &fresh(SESSION), true).await?);
-        *held = Some(Arc::clone(&session));
-        Ok(session)
+        // Who waited while somebody else tried in vain does not try after that: all of them would wait for each other.
+        if held.failed.is_some_and(|failed| failed >= asked) {
+            return Err(session::lost());
+        }
+        match Session::open(&self.way, self.next_host(), &fresh(SESSION), true).await {
+            Ok(session) => {
+                let session = Arc::new(session);
+                held.session = Some(Arc::clone(&session));
+                Ok(session)
+            }
+            Err(error) => {
+                held.failed = Some(Instant::now());
+                Err(error)
+            }
+        }
     }
 }
 

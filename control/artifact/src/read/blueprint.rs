@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
+use weir_model::document::GATEWAY_OPTIONS;
 
 use super::{
     breed,
@@ -233,12 +234,24 @@ fn old_dialects(table: &mut Table<'_>, dialects: &mut serde_json::Map<String, se
     }
 }
 
+/// What only a gateway has, not a cluster's map of gateways; beside these its options.
+const OF_GATEWAYS: [&str; 4] = ["routes", "sticky", "virtual_hosts", "selector"];
+
+/// Whether a map is a gateway's own. An option's name may be a port's: under that stands a gateway.
+fn is_gateway(cursor: &Cursor<'_>) -> bool {
+    OF_GATEWAYS.iter().any(|key| cursor.has(key))
+        || GATEWAY_OPTIONS.iter().any(|key| {
+            let value = cursor.entry(key);
+            value.is_some_and(|value| {
+                let mut keys = OF_GATEWAYS.iter().chain(&GATEWAY_OPTIONS);
+                !keys.any(|key| value.has(key))
+            })
+        })
+}
+
 /// A cluster's gateways: by the name of a port, or one body for the only port.
 fn internal_gateways(cursor: &Cursor<'_>, services: &[Service]) -> IndexMap<String, Gateway> {
-    let is_anonymous = ["routes", "sticky", "virtual_hosts", "selector"]
-        .iter()
-        .any(|key| cursor.has(key));
-    if is_anonymous {
+    if is_gateway(cursor) {
         let port = only_port(cursor, services);
         return [(port, gateway::internal(cursor))].into_iter().collect();
     }
@@ -285,6 +298,58 @@ fn only_port(cursor: &Cursor<'_>, services: &[Service]) -> String {
                 );
             }
             anonymous
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Kind, read, write};
+
+    #[test]
+    fn options_of_the_only_ports_gateway_are_no_ports() {
+        for (gateways, port, key) in [
+            ("{accept_proxy_protocol: true}", "web", "accept_proxy_protocol"),
+            (
+                "{tls: {certificates: [{certificate: /a.pem, key: /b.pem}]}}",
+                "web",
+                "tls",
+            ),
+            ("{tls: {sticky: route}}", "tls", "sticky"),
+            (
+                "{tls: {accept_proxy_protocol: true}}",
+                "tls",
+                "accept_proxy_protocol",
+            ),
+            ("{tls: {routes: {}, sticky: route}, web: {}}", "tls", "sticky"),
+            (
+                "{web: {accept_proxy_protocol: true}}",
+                "web",
+                "accept_proxy_protocol",
+            ),
+        ] {
+            let ports = match port {
+                "tls" => "{tls: 443/http, web: 80/http}",
+                _ => "{web: 80/http}",
+            };
+            let text = format!(
+                "{{name: a, clusters: {{c: {{gateways: {gateways}, services: \
+                 {{breed: {{name: b, deployable: x, ports: {ports}}}}}}}}}}}"
+            );
+            let read =
+                read::one(Kind::Blueprint, &text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+            let value = write::value(&read);
+            let gateway = &value["clusters"]["c"]["gateways"][port];
+            assert!(
+                gateway.get(key).is_some_and(|value| !value.is_null()),
+                "{text}: {value}"
+            );
+            // As it is printed, it is read again.
+            assert_eq!(
+                read::one(Kind::Blueprint, &value.to_string()).as_ref(),
+                Ok(&read),
+                "{value}"
+            );
         }
     }
 }

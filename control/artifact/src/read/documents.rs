@@ -5,8 +5,12 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{
-    DeployRequest, Import, Library, NODES_MAX, Purpose, Request, blueprint, common, cursor::Cursor, import,
-    kind_of, library::identity, of_kind, sink::Sink,
+    DeployRequest, Found, Import, Library, NODES_MAX, Purpose, Request, blueprint, common,
+    cursor::Cursor,
+    import, kind_of,
+    library::{BROUGHT_MAX, identity},
+    of_kind,
+    sink::Sink,
 };
 use crate::{
     Artifact, Kind, Problem, Severity,
@@ -123,9 +127,9 @@ impl Documents {
     /// [`crate::write::value`] prints it, or `None` if there is none.
     ///
     /// What cannot be imported is told with everything else when the documents are read: `EmptyImportError`,
-    /// `ImportDefinitionError`, `ImportReferenceError`.
+    /// `ImportDefinitionError`, `ImportReferenceError`; `YamlParsingError` for imports that bring too much.
     #[must_use]
-    pub fn complete(mut self, mut find: impl FnMut(&Import) -> Option<Value>) -> Self {
+    pub fn complete<F: Into<Found>>(mut self, mut find: impl FnMut(&Import) -> F) -> Self {
         let sink = Sink::default();
         let many = self.nodes.len() > 1;
         let mut library = Library::default();
@@ -133,24 +137,29 @@ impl Documents {
             library.add(&self, None);
         }
         let mut nodes_left = NODES_MAX;
+        let mut brought = 0_usize;
         for (index, place) in self.nodes.iter_mut().enumerate() {
             let node = std::mem::replace(place, Node::from_value(&Value::Null));
             let own = identity(&node, None);
             let mut beyond = |import: &Import| match own.as_ref() == Some(import) {
                 // A newer version of what is there already.
-                true => find(import),
+                true => find(import).into(),
                 false => library.find(import, &mut find),
             };
             let whole = import::resolve(node, many.then_some(index), &sink, &mut beyond);
             let nodes = import::nodes(&whole.node);
-            let is_too_much = nodes > nodes_left;
+            let is_too_large = nodes > nodes_left;
             nodes_left = nodes_left.saturating_sub(nodes);
-            if is_too_much {
-                let cursor = Cursor::root(&whole.node, &sink);
+            brought = brought.saturating_add(whole.brought);
+            let is_too_much = is_too_large || whole.is_too_much || brought > BROUGHT_MAX;
+            let cursor = Cursor::root(&whole.node, &sink);
+            if is_too_large {
                 cursor.problem(
                     "YamlParsingError",
                     format!("more than {NODES_MAX} values (imports counted) are not accepted"),
                 );
+            } else if is_too_much && !whole.is_too_much {
+                import::too_much(&cursor);
             }
             if let Some(partial) = self.partial.get_mut(index) {
                 *partial = whole.is_partial || is_too_much;
@@ -290,7 +299,7 @@ impl Documents {
     /// Without anybody who could find it, what is imported is not there.
     fn closed(self) -> Self {
         match self.is_open {
-            true => self.complete(|_| None),
+            true => self.complete(|_| Found::Nothing),
             false => self,
         }
     }

@@ -7,7 +7,11 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{cursor::Cursor, sink::Sink};
+use super::{
+    cursor::Cursor,
+    library::{BROUGHT_MAX, Found},
+    sink::Sink,
+};
 use crate::{
     Kind, Position, Problem, Severity,
     problem::shown,
@@ -81,6 +85,10 @@ pub(super) struct Whole {
     pub(super) is_partial: bool,
     /// Imports that were not found, in order.
     pub(super) unknown: Vec<Problem>,
+    /// How many values were merged, those that others took the place of included.
+    pub(super) brought: usize,
+    /// What it imports was refused for its size, which `sink` was told.
+    pub(super) is_too_much: bool,
 }
 
 /// The document with what it imports; unchanged if it imports nothing. What is wrong with the imports themselves goes to
@@ -89,7 +97,7 @@ pub(super) fn resolve(
     node: Node,
     path: Option<usize>,
     sink: &Sink,
-    find: &mut dyn FnMut(&Import) -> Option<Value>,
+    find: &mut dyn FnMut(&Import) -> Found,
 ) -> Whole {
     let mut cursor = Cursor::root(&node, sink);
     if let Some(index) = path {
@@ -97,9 +105,11 @@ pub(super) fn resolve(
     }
     let Some(entry) = cursor.entry(IMPORT) else {
         return Whole {
+            brought: nodes(&node),
             node,
             is_partial: false,
             unknown: Vec::new(),
+            is_too_much: false,
         };
     };
     let mut whole = Node {
@@ -107,11 +117,22 @@ pub(super) fn resolve(
         position: node.position,
     };
     let mut unknown = Vec::new();
+    let (mut brought, mut is_too_much) = (0, false);
     let before = sink.count();
     for import in of(&cursor) {
         match find(&import) {
-            Some(body) => merge(&mut whole, placed(&body_of(&import, body), entry.position())),
-            None => unknown.push(not_found(&entry, &import)),
+            Found::Body(body) => {
+                let body = placed(&body_of(&import, body), entry.position());
+                brought += nodes(&body);
+                merge(&mut whole, body);
+            }
+            Found::Nothing => unknown.push(not_found(&entry, &import)),
+            Found::TooMuch => is_too_much = true,
+        }
+        is_too_much |= brought > BROUGHT_MAX;
+        if is_too_much {
+            too_much(&entry);
+            break;
         }
     }
     let is_partial = sink.count() > before || !unknown.is_empty();
@@ -119,12 +140,23 @@ pub(super) fn resolve(
     if let Data::Map(entries) = &mut own.data {
         entries.shift_remove(IMPORT);
     }
+    brought += nodes(&own);
     merge(&mut whole, own);
     Whole {
         node: whole,
         is_partial,
         unknown,
+        brought,
+        is_too_much,
     }
+}
+
+/// Tells that imports bring more than is accepted.
+pub(super) fn too_much(cursor: &Cursor<'_>) {
+    cursor.problem(
+        "YamlParsingError",
+        format!("imports that bring more than {BROUGHT_MAX} values in all are not accepted"),
+    );
 }
 
 fn not_found(entry: &Cursor<'_>, import: &Import) -> Problem {

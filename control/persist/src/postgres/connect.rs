@@ -82,6 +82,8 @@ const MIGRATIONS: &[&str] = &["
     );
     CREATE INDEX event_tags_by_event ON event_tags (event);
 ", "
+    -- A process of the layout before may add and remove until this commits.
+    LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE;
     CREATE FUNCTION event_bytes(kind text, tags text[], value text) RETURNS bigint STABLE LANGUAGE sql AS $$
         SELECT octet_length(kind)::bigint + octet_length(to_json(tags)::text) + octet_length(value) + 64
     $$;
@@ -93,7 +95,8 @@ const MIGRATIONS: &[&str] = &["
     CREATE FUNCTION count_events() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE sign bigint := CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END;
         BEGIN
-            UPDATE event_totals SET events = events + sign * changed.events, bytes = bytes + sign * changed.bytes
+            UPDATE event_totals SET
+                events = event_totals.events + sign * changed.events, bytes = event_totals.bytes + sign * changed.bytes
             FROM (SELECT count(*) AS events, coalesce(sum(event_bytes(kind, tags, value)), 0) AS bytes
                   FROM affected) AS changed
             WHERE changed.events > 0;
@@ -230,6 +233,8 @@ async fn migrate(pool: &Pool, schema: &str, turn: i64) -> Result<(), ConnectErro
     })?;
     let step = async {
         let step = client.transaction().await?;
+        // A layout takes as long as there are events.
+        step.batch_execute("SET LOCAL statement_timeout = 0").await?;
         // Two controls that start at once do it one after the other.
         step.execute("SELECT pg_advisory_xact_lock($1)", &[&turn]).await?;
         step.batch_execute(&format!(

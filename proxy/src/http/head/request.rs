@@ -60,6 +60,10 @@ impl<'h, 'b> Request<'h, 'b> {
         let length = match parsed.parse_with_uninit_headers(bytes, room) {
             Ok(Status::Complete(length)) => length,
             Ok(Status::Partial) => return incomplete(bytes, limits).map(|()| None),
+            // Which version it names is known when the line has ended, however it was cut on the way.
+            Err(httparse::Error::Version) if !bytes.trim_ascii_start().contains(&b'\n') => {
+                return incomplete(bytes, limits).map(|()| None);
+            }
             Err(error) => return Err(fault(error, bytes, limits)),
         };
         let (Some(method), Some(raw_target), Some(version)) = (parsed.method, parsed.path, parsed.version)

@@ -282,6 +282,13 @@ fn other_versions_and_connect_are_told_apart_from_garbage() {
             ErrorKind::VersionUnsupported,
             "{line}"
         );
+        for cut in 0..=line.len() {
+            assert_eq!(
+                request(&line.as_bytes()[..cut]),
+                Ok(None),
+                "what comes of {line} is not known after {cut}"
+            );
+        }
     }
     for line in [
         "GET / HTTP/1.10",

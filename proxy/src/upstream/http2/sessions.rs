@@ -39,6 +39,8 @@ const PING_MS: u64 = 10_000;
 /// If nothing but the answer has come since the last time it is asked so much later, in milliseconds: servers of gRPC close
 /// connections that are pinged more than thrice within five minutes each while they send nothing.
 const PING_AGAIN_MS: u64 = 330_000;
+/// How often it is asked sooner all the same, because of new requests or a doubt, before something else comes.
+const HASTY_PINGS_MAX: u32 = 2;
 /// A connection on which nothing has come for so long when a request on it is given up is in doubt, in milliseconds, give or
 /// take a tick of the worker's clock.
 const SILENCE_MS: u64 = 1_000;
@@ -66,14 +68,19 @@ struct Session {
     /// When a ping was sent that is not answered, or the last one was answered.
     pinged_ms: u64,
     is_pinged: bool,
-    /// How often something had come when a ping was answered.
+    /// How often something had come when a ping was answered, and how many streams there had been.
     heard_then: Option<u64>,
+    opened_then: u64,
+    /// See [`HASTY_PINGS_MAX`].
+    hasty_pings: u32,
     driver: AbortHandle,
 }
 
 #[derive(Default)]
 struct Usage {
     open: Cell<usize>,
+    /// Streams there have been.
+    opened: Cell<u64>,
     /// When there was a stream.
     last_ms: Cell<u64>,
     /// The worker's clock, as of its last tick or the last stream.
@@ -102,6 +109,7 @@ pub(super) struct Lease {
 impl Lease {
     fn new(usage: &Rc<Usage>, now_ms: u64) -> Self {
         usage.open.set(usage.open.get() + 1);
+        usage.opened.set(usage.opened.get() + 1);
         usage.last_ms.set(now_ms);
         usage.now_ms.set(now_ms);
         Self {
@@ -221,6 +229,8 @@ impl Sessions {
             pinged_ms: now_ms,
             is_pinged: false,
             heard_then: None,
+            opened_then: 0,
+            hasty_pings: 0,
             driver: driver.abort_handle(),
         })
     }
@@ -268,6 +278,13 @@ impl Session {
         !matches!(self.send.poll_ready(&mut task), Poll::Ready(Err(_)))
     }
 
+    /// Whether a ping was answered. Until its answer is taken no other can be sent.
+    fn take_pong(&mut self) -> bool {
+        let mut task = TaskContext::from_waker(Waker::noop());
+        let pong = self.ping.as_mut().map(|ping| ping.poll_pong(&mut task));
+        matches!(pong, Some(Poll::Ready(Ok(_))))
+    }
+
     fn is_kept(&mut self, now_ms: u64, idle_ms_max: u64) -> bool {
         self.usage.now_ms.set(now_ms);
         if !self.takes_more() {
@@ -279,21 +296,22 @@ impl Session {
                 self.driver.abort();
                 return false;
             }
-            self.is_pinged = false;
+            if self.is_pinged && self.take_pong() {
+                self.is_pinged = false;
+            }
             self.pinged_ms = now_ms;
             return self.usage.last_ms.get().saturating_add(idle_ms_max) >= now_ms;
         }
         self.usage.last_ms.set(now_ms);
-        let Some(ping) = &mut self.ping else {
-            return true;
-        };
+        let since_ms = self.pinged_ms.max(self.usage.heard_ms.get());
         if self.is_pinged {
-            let mut task = TaskContext::from_waker(Waker::noop());
-            if let Poll::Ready(Ok(_)) = ping.poll_pong(&mut task) {
+            if self.take_pong() {
                 self.is_pinged = false;
                 self.pinged_ms = now_ms;
                 self.heard_then = Some(self.usage.heard.get());
-            } else if self.pinged_ms.saturating_add(PING_MS) < now_ms {
+                self.opened_then = self.usage.opened.get();
+            } else if since_ms.saturating_add(PING_MS) < now_ms {
+                // What comes meanwhile is as good: the answer may wait behind it.
                 tracing::warn!("an instance does not answer on a connection of HTTP/2: it is given up");
                 // Its requests fail now, not when their own time is over.
                 self.driver.abort();
@@ -302,11 +320,23 @@ impl Session {
             return true;
         }
         let is_quiet = self.heard_then == Some(self.usage.heard.get());
-        let pause_ms = if is_quiet { PING_AGAIN_MS } else { PING_MS };
-        let since_ms = self.pinged_ms.max(self.usage.heard_ms.get());
-        if since_ms.saturating_add(pause_ms) < now_ms && ping.send_ping(Ping::opaque()).is_ok() {
+        if !is_quiet {
+            self.hasty_pings = 0;
+        }
+        let has_reason = self.usage.is_in_doubt.get() || self.usage.opened.get() > self.opened_then;
+        let is_hasty = is_quiet && has_reason && self.hasty_pings < HASTY_PINGS_MAX;
+        let pause_ms = if is_quiet && !is_hasty {
+            PING_AGAIN_MS
+        } else {
+            PING_MS
+        };
+        if since_ms.saturating_add(pause_ms) < now_ms
+            && let Some(ping) = &mut self.ping
+            && ping.send_ping(Ping::opaque()).is_ok()
+        {
             self.is_pinged = true;
             self.pinged_ms = now_ms;
+            self.hasty_pings += u32::from(is_hasty);
         }
         true
     }

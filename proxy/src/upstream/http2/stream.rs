@@ -227,7 +227,7 @@ impl AsyncWrite for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.answer.abandon();
-        let is_over = self.request.is_done() && self.answer.is_at_end();
+        let is_over = self.request.is_done() && self.answer.has_ended();
         if let Some(stream) = self.sending.as_mut().filter(|_| !is_over) {
             self.lease.give_up();
             stream.send_reset(Reason::CANCEL);

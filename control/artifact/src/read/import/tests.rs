@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Kind, Problem,
-    read::{Documents, Expected, Import, Library, Request},
+    read::{Documents, Expected, Found, Import, Library, Request},
 };
 
 fn nobody(_: &Import) -> Option<Value> {
@@ -154,14 +154,19 @@ fn a_library_has_documents_of_several_texts() {
         kind,
         name: name.to_owned(),
     };
-    let found = library.find(&import(Kind::Breed, "a"), nobody).unwrap();
+    let Found::Body(found) = library.find(&import(Kind::Breed, "a"), nobody) else {
+        panic!("it is there")
+    };
     assert_eq!(found["deployable"], json!({"definition": "x"}));
     // As it is printed, not as it is written.
     assert_eq!(found["environment_variables"], json!({"A": "1"}));
-    assert_eq!(library.find(&import(Kind::Breed, "nobody"), nobody), None);
+    assert_eq!(
+        library.find(&import(Kind::Breed, "nobody"), nobody),
+        Found::Nothing
+    );
     assert_eq!(
         library.find(&import(Kind::Template, "beyond"), |_| Some(json!(1))),
-        Some(json!(1))
+        Found::Body(json!(1))
     );
 }
 
@@ -224,4 +229,72 @@ fn what_is_imported_counts() {
         "{problems:?}"
     );
     assert!(problems.len() < 40);
+}
+
+/// Documents that multiply each other: a template of many values that each of `count` imports, and a first that imports
+/// those.
+fn bomb(count: usize) -> String {
+    let values = "1,".repeat(150_000);
+    let all: String = (0..count).map(|number| format!("breeds/b{number},")).collect();
+    let each: String = (0..count)
+        .map(|number| format!("- {{kind: breed, name: b{number}, import: t, metadata: {{n: {number}}}}}\n"))
+        .collect();
+    format!(
+        "- {{kind: breed, name: first, import: [{all}], deployable: x}}\n{each}\
+         - {{kind: template, name: t, definition: {{deployable: x, metadata: {{m: [{values}]}}}}}}\n"
+    )
+}
+
+#[test]
+fn what_documents_bring_into_each_other_counts() {
+    let problems = Documents::parse(&bomb(40))
+        .unwrap()
+        .complete(nobody)
+        .check(Expected::Requests)
+        .problems;
+    let told: Vec<_> = problems
+        .iter()
+        .filter(|problem| problem.message.contains("imports that bring"))
+        .map(|problem| (problem.code, problem.path.as_str()))
+        .collect();
+    assert_eq!(told, [("YamlParsingError", "0/import")], "{problems:?}");
+    // What was put together is bounded, and what is asked for later is refused as well.
+    let mut library = Library::default();
+    library.add(&Documents::parse(&bomb(40)).unwrap(), None);
+    let found: Vec<Found> = (0..40)
+        .map(|number| {
+            let name = format!("b{number}");
+            let kind = Kind::Breed;
+            library.find(&Import { kind, name }, nobody)
+        })
+        .collect();
+    let bodies = found
+        .iter()
+        .filter(|found| matches!(found, Found::Body(_)))
+        .count();
+    assert!((2..6).contains(&bodies), "{bodies}");
+    let refused = found.iter().filter(|found| **found == Found::TooMuch).count();
+    assert_eq!(bodies + refused, 40);
+}
+
+/// What takes the place of what was imported does not make the work undone.
+#[test]
+fn what_is_imported_in_vain_counts() {
+    let many: Vec<u32> = (0..60_000).collect();
+    let find = |_: &Import| Some(json!({"definition": {"metadata": {"m": many}}}));
+    let one = "- {kind: breed, name: a, deployable: b, import: x, metadata: {m: 1}}\n";
+    let read = |count| {
+        Documents::parse(&one.repeat(count))
+            .unwrap()
+            .complete(find)
+            .requests()
+    };
+    assert!(read(3).is_ok());
+    let problems = read(40).unwrap_err();
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.message.contains("imports that bring")),
+        "{problems:?}"
+    );
 }

@@ -8,7 +8,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{PING_AGAIN_MS, PING_MS, SILENCE_MS, Sessions};
+use super::{HASTY_PINGS_MAX, PING_AGAIN_MS, PING_MS, SILENCE_MS, Sessions};
 use crate::{
     config::Config,
     error::ErrorKind,
@@ -16,20 +16,38 @@ use crate::{
 };
 
 const KEY: u64 = 1;
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// `:status: 200`, by HPACK.
+const OK: &[u8] = &[0x88];
 
 /// An instance by hand.
 struct Instance(TcpStream);
 
 impl Instance {
     async fn send(&mut self, kind: u8, flags: u8, payload: &[u8]) {
-        let length = u8::try_from(payload.len()).unwrap();
-        let head = [0, 0, length, kind, flags, 0, 0, 0, 0];
-        self.0.write_all(&[&head, payload].concat()).await.unwrap();
+        self.0.write_all(&frame(kind, flags, 0, payload)).await.unwrap();
+    }
+
+    async fn answer_ping(&mut self) {
+        let ping = self.next(PING).await;
+        self.send(PING, ACK, &ping).await;
+    }
+
+    /// To the first request, all at once.
+    async fn answer(&mut self, body: &[&[u8]]) {
+        let mut bytes = frame(HEADERS, END_HEADERS, 1, OK);
+        for piece in body {
+            bytes.extend(frame(DATA, 0, 1, piece));
+        }
+        bytes.extend(frame(DATA, END_STREAM, 1, &[]));
+        self.0.write_all(&bytes).await.unwrap();
     }
 
     /// The payload of the next frame of a kind.
@@ -56,6 +74,22 @@ impl Instance {
         // It may be a reset.
         let _ = self.0.read_to_end(&mut rest).await;
     }
+}
+
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A ping leaves at a time, and its answer is taken.
+async fn ping(sessions: &Sessions, instance: &mut Instance, now_ms: u64) {
+    sessions.expire(now_ms);
+    instance.answer_ping().await;
+    until(|| {
+        sessions.expire(now_ms);
+        !is_pinged(sessions)
+    })
+    .await;
 }
 
 /// With a request under way since 0 ms.
@@ -129,14 +163,7 @@ fn who_answers_is_asked_again_soon_only_after_something_else() {
         let (sessions, _stream, mut instance) = asked().await;
         let mut now_ms = PING_MS + 1;
         for stirs in [false, true] {
-            sessions.expire(now_ms);
-            let ping = instance.next(PING).await;
-            instance.send(PING, ACK, &ping).await;
-            until(|| {
-                sessions.expire(now_ms);
-                !is_pinged(&sessions)
-            })
-            .await;
+            ping(&sessions, &mut instance, now_ms).await;
             let pause_ms = if stirs {
                 let before = heard(&sessions);
                 instance.stir().await;
@@ -151,6 +178,90 @@ fn who_answers_is_asked_again_soon_only_after_something_else() {
         }
         sessions.expire(now_ms);
         assert!(is_pinged(&sessions));
+    });
+}
+
+#[test]
+fn new_requests_are_a_reason_to_ask_sooner_but_not_without_end() {
+    run(async {
+        let (sessions, _stream, mut instance) = asked().await;
+        let mut now_ms = PING_MS + 1;
+        ping(&sessions, &mut instance, now_ms).await;
+        let mut others = Vec::new();
+        for _ in 0..HASTY_PINGS_MAX {
+            others.push(sessions.open(KEY, now_ms).unwrap());
+            sessions.expire(now_ms + PING_MS);
+            assert!(!is_pinged(&sessions));
+            now_ms += PING_MS + 1;
+            ping(&sessions, &mut instance, now_ms).await;
+        }
+        others.push(sessions.open(KEY, now_ms).unwrap());
+        sessions.expire(now_ms + PING_AGAIN_MS);
+        assert!(!is_pinged(&sessions));
+        sessions.expire(now_ms + PING_AGAIN_MS + 1);
+        assert!(is_pinged(&sessions));
+    });
+}
+
+#[test]
+fn one_in_doubt_is_asked_soon() {
+    run(async {
+        let (sessions, stream, mut instance) = asked().await;
+        let _other = sessions.open(KEY, 0).unwrap();
+        let now_ms = PING_MS + 1;
+        ping(&sessions, &mut instance, now_ms).await;
+        sessions.expire(now_ms + SILENCE_MS);
+        drop(stream);
+        assert!(sessions.open(KEY, now_ms + SILENCE_MS).is_none());
+        sessions.expire(now_ms + PING_MS + 1);
+        assert!(is_pinged(&sessions));
+    });
+}
+
+#[test]
+fn an_answer_to_a_ping_that_comes_after_the_last_request_is_taken() {
+    run(async {
+        let (sessions, mut stream, mut instance) = asked().await;
+        let now_ms = PING_MS + 1;
+        sessions.expire(now_ms);
+        instance.answer_ping().await;
+        instance.answer(&[]).await;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        drop(stream);
+        sessions.expire(now_ms);
+        let _stream = sessions.open(KEY, now_ms).unwrap();
+        sessions.expire(now_ms + PING_MS + 1);
+        instance.next(PING).await;
+    });
+}
+
+#[test]
+fn one_that_delivers_is_kept_though_it_answers_no_ping() {
+    run(async {
+        let (sessions, _stream, mut instance) = asked().await;
+        sessions.expire(PING_MS + 1);
+        instance.next(PING).await;
+        sessions.expire(2 * PING_MS);
+        let before = heard(&sessions);
+        instance.stir().await;
+        until(|| heard(&sessions) > before).await;
+        sessions.expire(3 * PING_MS);
+        assert!(sessions.open(KEY, 3 * PING_MS).is_some());
+        sessions.expire(3 * PING_MS + 1);
+        assert!(sessions.open(KEY, 3 * PING_MS + 1).is_none());
+    });
+}
+
+#[test]
+fn an_answer_that_came_and_is_not_read_is_no_silence() {
+    run(async {
+        let (sessions, mut stream, mut instance) = asked().await;
+        instance.answer(&[b"one", b"two"]).await;
+        stream.read_u8().await.unwrap();
+        sessions.expire(SILENCE_MS);
+        drop(stream);
+        assert!(sessions.open(KEY, SILENCE_MS).is_some());
     });
 }
 
